@@ -7,6 +7,7 @@ landing root, because a file's name is bytes and need not be text.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -151,6 +152,10 @@ class Task:
     min_retry_interval_s: float = 0.0
     timeout_s: float = 0.0
     """Per attempt; 0: none."""
+    depends_on_places: tuple[Place, ...] = ()
+    """Where each of `depends_on` was said, for messages."""
+    parameter_places: Mapping[str, Place] = field(default_factory=dict[str, Place])
+    """Where each of `parameters` was said, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +224,8 @@ class Arrival:
     seen_s: float
     """When it was first noticed."""
     complete_s: float
+    damage: str | None = None
+    """Why its compressed stream is not whole: such a version is quarantined at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +251,13 @@ class AttemptKey:
     attempt: int
 
 
+def utc(time_s: float | None) -> str | None:
+    """Unix seconds as ISO-8601 in UTC with milliseconds."""
+    if time_s is None:
+        return None
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def shown(path: bytes) -> str:
     """A path as text that can go into JSON, MQTT, a terminal: bytes that are no printable text are `\\xNN`.
 
@@ -251,3 +265,134 @@ def shown(path: bytes) -> str:
     """
     text = path.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+# --- what the engine is asked to do, and what came of it --------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file version, opened far enough to know how to read it."""
+
+    file_id: int
+    path: bytes
+    """Absolute."""
+    name: str
+    """`shown(path relative to the landing root)`, for people."""
+    content_hash: str
+    columns: tuple[str, ...]
+    """The header, in file order."""
+    delimiter: str
+    compression: str
+    """none, gzip or zstd."""
+    signature: Signature
+    rows_in: int | None
+    """Records after the header, counted independently of the load; None where counting was not possible."""
+    replaces: tuple[int, ...] = ()
+    """Older versions of the same path whose rows leave when this one's enter."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPlan:
+    """Load these file versions into a bronze table; each takes out the rows of the versions that it replaces."""
+
+    key: AttemptKey
+    job: str
+    table: str
+    ingest: Ingest
+    files: tuple[SourceFile, ...]
+    unusable: tuple["FileLoad", ...] = ()
+    """Versions that were found unusable before the load; they are part of the attempt's account."""
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """Make a table equal to its SELECT."""
+
+    key: AttemptKey
+    job: str
+    table: str
+    select: str
+    mode: RefreshMode
+    reason: str
+    upstream: str | None
+    """With APPEND: the one table whose rows are mapped."""
+    definition: str
+    """Hash of this SELECT and of every definition above it: another hash means that old rows are void."""
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptPlan:
+    """Run these statements in one transaction."""
+
+    key: AttemptKey
+    job: str
+    sql: str
+    parameters: Mapping[str, str]
+
+
+Plan = IngestPlan | TablePlan | ScriptPlan
+
+
+@dataclass(frozen=True, slots=True)
+class FileLoad:
+    """What came of one file in an ingest: `rows_in = rows_loaded + rows_rejected`, or why it was not loaded."""
+
+    file_id: int
+    rows_in: int = 0
+    rows_loaded: int = 0
+    rows_rejected: int = 0
+    quarantined: str | None = None
+    """Why it can never be loaded."""
+    gone: str | None = None
+    """Why this version is not on disk any more: removed, or written over."""
+
+    @property
+    def loaded(self) -> bool:
+        """Whether its rows are in the table."""
+        return self.quarantined is None and self.gone is None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What an attempt did to its table."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    rows_rejected: int = 0
+    how: str = ""
+    """For people: "append 3 files", "full"."""
+    files: tuple[FileLoad, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The attempt's transaction is durable."""
+
+    stats: Stats
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Nothing of the attempt stayed. `permanent`: trying the same again cannot help."""
+
+    error: str
+    permanent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The attempt ran over its `timeout_seconds` and was interrupted; nothing of it stayed."""
+
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The process stopped (`crashed` false) or died (true) during the attempt; nothing of it stayed."""
+
+    crashed: bool
+
+
+Outcome = Committed | Failed | TimedOut | Interrupted

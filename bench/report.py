@@ -1,0 +1,91 @@
+"""The figures as a table for people and as JSON for the next run to be held against."""
+
+import os
+import platform
+from collections.abc import Sequence
+from statistics import quantiles
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+from bench.cases import Idle, Outcome
+
+
+def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
+    table = Table(title="From the producer's close to gold, against the limit in the same run")
+    for column, justify in [("files", "left"), ("peer", "left"), ("median", "right"), ("p90", "right")]:
+        table.add_column(column, justify="right" if justify == "right" else "left")
+    table.add_column("of limit", justify="right")
+    table.add_column("goal")
+    before = None
+    for outcome in outcomes:
+        if before not in (None, outcome.case.label):
+            table.add_section()
+        label = outcome.case.label if outcome.case.label != before else ""
+        before = outcome.case.label
+        table.add_row(label, outcome.peer, *figures(outcome), goal(outcome))
+    console.print(table)
+    for outcome in outcomes:
+        if outcome.failure:
+            console.print(f"{outcome.case.label}, {outcome.peer}: {outcome.failure}", markup=False)
+
+
+def figures(outcome: Outcome) -> tuple[str, str, str]:
+    if outcome.failure or not outcome.samples:
+        return "failed", "", ""
+    if outcome.case.at_once:
+        return f"{outcome.value:,.0f} files/s", "", f"{outcome.ratio:.2f}x"
+    return (
+        f"{1000 * outcome.value:,.1f} ms",
+        f"{1000 * p90(outcome.samples):,.1f} ms",
+        f"{outcome.ratio:.2f}x",
+    )
+
+
+def goal(outcome: Outcome) -> str:
+    if outcome.goal_met is None or outcome.case.goal is None:
+        return ""
+    sign = "≥" if outcome.case.at_once else "≤"
+    return f"{sign} {outcome.case.goal:g}x: {'met' if outcome.goal_met else 'missed'}"
+
+
+def print_idle(idle: Sequence[Idle], console: Console) -> None:
+    table = Table(title="While nothing lands")
+    table.add_column("peer")
+    table.add_column("CPU", justify="right")
+    table.add_column("resident", justify="right")
+    for one in idle:
+        table.add_row(one.peer, f"{one.cpu_percent:.2f} %", f"{one.rss_mb:.0f} MB")
+    console.print(table)
+
+
+def as_json(outcomes: Sequence[Outcome], idle: Sequence[Idle]) -> dict[str, Any]:
+    return {
+        "machine": {
+            "cpus": os.cpu_count(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "duckdb": duckdb.__version__,
+        },
+        "cases": [
+            {
+                "case": outcome.case.label,
+                "peer": outcome.peer,
+                "unit": "files_per_s" if outcome.case.at_once else "s",
+                "samples": outcome.samples,
+                "median": outcome.value if outcome.samples else None,
+                "of_limit": outcome.ratio if outcome.samples else None,
+                "goal": outcome.case.goal if outcome.peer == "landingd" else None,
+                "goal_met": outcome.goal_met,
+                "failure": outcome.failure or None,
+            }
+            for outcome in outcomes
+        ],
+        "idle": [vars(one) for one in idle],
+    }
+
+
+def p90(samples: Sequence[float]) -> float:
+    return quantiles(samples, n=10, method="inclusive")[-1] if len(samples) > 1 else samples[0]

@@ -1,0 +1,27 @@
+"""`landingd`: one clear line and an exit code for whatever goes wrong, never a bare traceback."""
+
+import os
+import sys
+
+from landingd.errors import LandingdError
+
+
+def main() -> None:
+    """The console script."""
+    from landingd.cli.app import app  # noqa: PLC0415 -- so that an import that fails is reported below too
+
+    try:
+        app()
+    except LandingdError as error:
+        print(f"landingd: {error}", file=sys.stderr)  # noqa: T201 -- this is where a person reads it
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # `landingd runs | head`: the reader has what it wanted.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

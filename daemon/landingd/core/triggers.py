@@ -1,0 +1,84 @@
+"""Turn what happened into requests for runs, each with a key that the ledger accepts once.
+
+Every trigger reduces to a key: what arrived, which second, which request. Catch-up, repeats and restarts are then a
+unique constraint and not code.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from landingd.core import settle
+from landingd.model import FileArrival, Job
+
+
+class Arrived(Enum):
+    """What a complete file is, next to the newest version of its path that is known."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    DUPLICATE = "duplicate"
+
+
+def classify(content_hash: str, newest_hash: str | None) -> Arrived:
+    """A version is a path and the hash of its content."""
+    if newest_hash is None:
+        return Arrived.NEW
+    return Arrived.DUPLICATE if content_hash == newest_hash else Arrived.CHANGED
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """A job that wants a path, by which of its triggers."""
+
+    job: str
+    trigger: FileArrival
+
+
+def matching(path: bytes, jobs: Sequence[Job]) -> tuple[list[Matched], str]:
+    """The jobs that want this path (relative to the landing root), and if none does, why not."""
+    found: list[Matched] = []
+    reason = "no job watches this directory"
+    for job in jobs:
+        for trigger in job.triggers:
+            below = _below(path, trigger.path)
+            if below is None:
+                continue
+            ignored = settle.ignored_reason(
+                below, pattern=trigger.pattern, exclude=trigger.exclude, recursive=trigger.recursive
+            )
+            if ignored is None:
+                found.append(Matched(job.name, trigger))
+                break
+            reason = ignored
+    return found, reason
+
+
+def _below(path: bytes, directory: str) -> bytes | None:
+    clean = directory.strip("/")
+    if clean in {"", "."}:
+        return path
+    prefix = clean.encode("utf-8", "surrogateescape") + b"/"
+    return path[len(prefix) :] if path.startswith(prefix) else None
+
+
+def files_key(file_ids: Sequence[int]) -> str:
+    """The key of a run for these file versions."""
+    return "files:" + hashlib.sha256(",".join(map(str, sorted(file_ids))).encode()).hexdigest()[:32]
+
+
+def request_key(request_id: str) -> str:
+    """The key of a run that somebody asked for."""
+    return f"request:{request_id}"
+
+
+def next_batch_at_s(job: Job, last_run_s: float | None) -> float:
+    """When the job's next file run may start: the cool-down of `min_time_between_triggers_seconds`."""
+    pause_s = max((t.min_time_between_triggers_s for t in job.triggers), default=0.0)
+    return 0.0 if last_run_s is None or pause_s == 0 else last_run_s + pause_s
+
+
+def batch_limit(job: Job) -> int:
+    """How many files one run takes."""
+    return min((t.max_files_per_trigger for t in job.triggers), default=1000)

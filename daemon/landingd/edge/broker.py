@@ -1,0 +1,357 @@
+"""Keep one link to an MQTT broker for as long as the daemon lives, whatever the broker does.
+
+A broker restarts, hangs, refuses a password, or speaks an older MQTT. None of that may stop a file from
+being loaded, and none of it may go unnoticed for long: while nothing is sent, a dead link looks like a
+quiet one. So whoever publishes runs beside a task that reads the link and fails the moment it breaks.
+
+The only module that knows aiomqtt. Above it there are values (`Message`, `Address`), one `Link`, and one
+kind of failure, `LinkLost`. Publishing is at QoS 1: a message is told of as published when the broker has
+acknowledged it, and it can arrive twice. A broker acknowledges also what its access list then drops; nobody
+can tell.
+"""
+
+import asyncio
+import contextlib
+import errno
+import math
+import random
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import aiomqtt
+import structlog
+
+from landingd.errors import ConfigError
+
+IN_FLIGHT_MAX = 20
+"""Publishes that wait for their acknowledgement at a time: what Mosquitto takes from a client by default."""
+INCOMING_MAX = 1000
+"""Messages that may wait to be read; what comes beyond it is thrown away."""
+ANSWER_TIMEOUT_S = 5.0
+"""A broker that does not answer a request within this long is taken to be gone."""
+FAREWELL_TIMEOUT_S = 2.0
+
+UNSUPPORTED_VERSION = 132
+REFUSED_FROM = 128
+"""MQTT's reason codes are failures from here on."""
+
+VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is published, at QoS 1."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a broker is and how it is spoken to; `protocol` is "auto", "5" or "3.1.1"."""
+
+    host: str
+    port: int = 1883
+    username: str = ""
+    password: str = field(default="", repr=False)
+    protocol: str = "auto"
+    tls: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keepalive_s: int = 30
+
+
+class LinkLost(Exception):  # noqa: N818 - it is what happened to the link, and mostly nobody's error
+    """The broker is out of reach or does not answer any more. Connect again later."""
+
+
+class Refused(LinkLost):
+    """The broker answers and does not let us in. Again later may help, and so may the operator."""
+
+
+class _VersionRefused(Refused):
+    """The broker does not speak this version of MQTT."""
+
+
+class Link:
+    """One connection to a broker. Once lost, it stays lost."""
+
+    def __init__(self, client: aiomqtt.Client, *, protocol: str) -> None:
+        self._client = client
+        self.protocol = protocol
+
+    async def publish(self, message: Message) -> None:
+        """Return when the broker has acknowledged the message, or raise LinkLost."""
+        with _as_link_lost():
+            await self._client.publish(message.topic, message.payload, qos=1, retain=message.retain)
+
+    async def publish_all(self, messages: Sequence[Message]) -> int:
+        """Publish in this order, many at a time; return how many of the first are acknowledged.
+
+        Like a write, it does what it can: fewer than all means that the link broke on the way, and LinkLost
+        is raised only where none was acknowledged. What comes after the number may have arrived all the
+        same.
+        """
+        acknowledged = 0
+        window: deque[asyncio.Task[None]] = deque()
+        try:
+            for message in messages:
+                window.append(asyncio.create_task(self.publish(message)))
+                if len(window) == IN_FLIGHT_MAX:
+                    await window.popleft()
+                    acknowledged += 1
+            while window:
+                await window.popleft()
+                acknowledged += 1
+        except LinkLost:
+            if not acknowledged:
+                raise
+        finally:
+            for task in window:
+                task.cancel()
+            await asyncio.gather(*window, return_exceptions=True)
+        return acknowledged
+
+    async def subscribe(self, topics: Sequence[str]) -> None:
+        """Ask for messages. A topic that is refused is logged; the rest of the link is of use without it."""
+        if not topics:
+            return
+        with _as_link_lost():
+            granted = await self._client.subscribe([(topic, 1) for topic in topics])
+        for topic, code in zip(topics, granted, strict=True):
+            if _number(code) >= REFUSED_FROM:
+                log.warning("broker_refused_subscription", topic=topic, reason=str(code))
+
+    async def listen(self, on_message: Callable[[str, bytes], None] | None = None) -> NoReturn:
+        """Hand over each message that comes in, until the link breaks: it ends with LinkLost, at once."""
+        with _as_link_lost():
+            async for message in self._client.messages:
+                if on_message is not None and isinstance(message.payload, bytes):
+                    on_message(message.topic.value, message.payload)
+        raise LinkLost("the connection was closed")
+
+
+@asynccontextmanager
+async def connect(address: Address, *, will: Message, client_id: str) -> AsyncIterator[Link]:
+    """Connect once. Leaving it says goodbye to the broker, which then keeps the `will` to itself.
+
+    Nobody notices the loss of this link who does not `listen`; `keep_connected` does.
+    """
+    *earlier, last = VERSIONS if address.protocol == "auto" else [address.protocol]
+    link = None
+    for version in earlier:
+        with contextlib.suppress(_VersionRefused):
+            link = await _dial(address, version, will=will, client_id=client_id)
+    link = link or await _dial(address, last, will=will, client_id=client_id)
+    try:
+        yield link
+    finally:
+        await _hang_up(link)
+
+
+async def keep_connected(
+    address: Address,
+    *,
+    client_id: str,
+    will: Message,
+    farewell: Message,
+    serve: Callable[[Link], Coroutine[Any, Any, None]],
+    backoff_min_s: float,
+    backoff_max_s: float,
+    on_state: Callable[[str], None],
+    on_message: Callable[[str, bytes], None] | None = None,
+    subscriptions: Sequence[str] = (),
+) -> NoReturn:
+    """Connect, run `serve(link)`, and connect again when the link is lost, until cancelled.
+
+    When cancelled, `serve` is cancelled first and then `farewell` is published. `serve` may return; the link
+    stays. `on_state` is told each change in words. What comes out of here is an error of `serve` or
+    `on_message` other than LinkLost (in an ExceptionGroup), and a ConfigError at the start if a certificate
+    cannot be used.
+    """
+    _tls_context(address)
+    loop = asyncio.get_running_loop()
+    told, pause_s, dialled = "", 0.0, address
+    with _late_writer_ignored(loop):
+        while True:
+            since_s = math.inf
+            try:
+                async with connect(dialled, will=will, client_id=client_id) as link:
+                    dialled = replace(address, protocol=link.protocol)
+                    since_s = loop.time()
+                    on_state(told := f"connected with MQTT {link.protocol}")
+                    await _converse(link, serve, on_message, subscriptions, farewell)
+            except* (LinkLost, ConfigError) as lost:
+                if lost.subgroup(Refused):
+                    dialled = address  # it may be another broker by now, and speak another version
+                told = _tell(on_state, told, _reason(lost))
+            _insist_on_cancellation()
+            # A link that broke as soon as it stood (a twin with our client id, say) is no success.
+            held = loop.time() - since_s > pause_s
+            pause_s = backoff_min_s if held else min(max(pause_s * 2, backoff_min_s), backoff_max_s)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - spreads load, hides nothing
+
+
+async def _converse(
+    link: Link,
+    serve: Callable[[Link], Coroutine[Any, Any, None]],
+    on_message: Callable[[str, bytes], None] | None,
+    subscriptions: Sequence[str],
+    farewell: Message,
+) -> None:
+    async def speak() -> None:
+        await link.subscribe(subscriptions)
+        await serve(link)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(link.listen(on_message))
+            tasks.create_task(speak())
+    finally:
+        # Whatever ended this, hanging up is next, and that tells the broker to forget the will.
+        with contextlib.suppress(LinkLost, TimeoutError):
+            async with asyncio.timeout(FAREWELL_TIMEOUT_S):
+                await link.publish(farewell)
+
+
+def _tell(on_state: Callable[[str], None], before: str, now: str) -> str:
+    """A broker that is away for a night is one line in the log, not one for each attempt."""
+    if now != before:
+        on_state(now)
+    return now
+
+
+def _insist_on_cancellation() -> None:
+    """A TaskGroup that is cancelled while a task of it fails raises the failure instead."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _reason(lost: BaseExceptionGroup[LinkLost | ConfigError]) -> str:
+    error: BaseException = lost
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{'refused' if isinstance(error, Refused) else 'lost'}: {error}"
+
+
+# --- what aiomqtt needs -----------------------------------------------------------------------------------
+
+
+async def _dial(address: Address, version: str, *, will: Message, client_id: str) -> Link:
+    """A new client for each attempt: one that is used again says too early that it is connected."""
+    client = aiomqtt.Client(
+        address.host,
+        address.port,
+        identifier=client_id,
+        username=address.username or None,
+        password=address.password or None,
+        protocol=VERSIONS[version],
+        will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain),
+        keepalive=address.keepalive_s,
+        timeout=ANSWER_TIMEOUT_S,
+        max_inflight_messages=IN_FLIGHT_MAX,
+        max_queued_incoming_messages=INCOMING_MAX,
+        tls_context=_tls_context(address),
+    )
+    client.pending_calls_threshold = IN_FLIGHT_MAX
+    link = Link(client, protocol=version)
+    dialling = asyncio.ensure_future(client.__aenter__())
+    try:
+        with _as_link_lost():
+            await asyncio.shield(dialling)
+    except UnicodeError as error:
+        raise LinkLost(f"{address.host!r} cannot be a host name: {error}") from None
+    except asyncio.CancelledError:
+        # The dialling is done by a thread, which cannot be stopped. Whatever it opens would outlive us, and
+        # be answered by nobody, so it is waited for (the timeouts bound that) and closed.
+        with contextlib.suppress(aiomqtt.MqttError, UnicodeError):
+            await dialling
+            await _hang_up(link)
+        raise
+    except LinkLost:
+        # Where the broker has not answered, aiomqtt leaves the socket open and a task running on it.
+        client._client.disconnect()  # noqa: SLF001 - there is no public way
+        raise
+    return link
+
+
+async def _hang_up(link: Link) -> None:
+    client = link._client  # noqa: SLF001 - a Link cannot hang up, so that nobody above does
+    with contextlib.suppress(aiomqtt.MqttError):
+        await client.__aexit__(None, None, None)
+    lost = client._disconnected  # noqa: SLF001 - asyncio reports an exception that nobody has looked at
+    if lost.done() and not lost.cancelled():
+        lost.exception()
+
+
+def _tls_context(address: Address) -> ssl.SSLContext | None:
+    if not address.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=address.ca_file)
+        if address.cert_file:
+            # Without a password at hand OpenSSL would ask for one, on the terminal, and wait.
+            context.load_cert_chain(address.cert_file, address.key_file, password=lambda: "")
+    except OSError as error:
+        files = ", ".join(
+            str(file) for file in (address.ca_file, address.cert_file, address.key_file) if file
+        )
+        raise ConfigError(f"{files}: cannot be used for TLS: {error}") from None
+    return context
+
+
+@contextmanager
+def _as_link_lost() -> Iterator[None]:
+    """Two kinds of failure instead of aiomqtt's many, with the reason in words."""
+    try:
+        yield
+    except aiomqtt.MqttError as error:
+        cause = error.__cause__ or error
+        code = getattr(cause, "rc", None)
+        kind: type[LinkLost] = LinkLost
+        if isinstance(error, aiomqtt.exceptions.MqttConnectError):
+            kind = _VersionRefused if _number(code) == UNSUPPORTED_VERSION else Refused
+        raise kind(str(cause).rpartition("] ")[2] or repr(cause)) from None
+
+
+def _number(code: object) -> int:
+    """A reason code of either kind that aiomqtt hands out: a plain number, or paho's object around one."""
+    number = getattr(code, "value", code)
+    return number if isinstance(number, int) else 0
+
+
+@contextmanager
+def _late_writer_ignored(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Drop a report of asyncio's: a socket that aiomqtt wanted watched was closed before it was.
+
+    Seen when a broker is killed in the middle of a publish. The link is lost then, and known to be.
+    """
+    before = loop.get_exception_handler()
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        late = (
+            isinstance(error, OSError) and error.errno == errno.EBADF and "add_writer" in context["message"]
+        )
+        if late:
+            return
+        if before is None:
+            loop.default_exception_handler(context)
+        else:
+            before(loop, context)
+
+    loop.set_exception_handler(report)
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(before)

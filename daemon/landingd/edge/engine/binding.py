@@ -1,0 +1,156 @@
+"""Bind SQL against tables that need not exist yet, in a database in memory: nothing is written anywhere."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import duckdb
+
+from landingd.edge.engine import selects, tables
+from landingd.edge.engine.sqltext import ident, table_ident
+from landingd.errors import EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What binding one SQL text came to: fine, `error` (at `line` of the text), or `missing` tables."""
+
+    error: str | None = None
+    hint: str | None = None
+    line: int = 0
+    missing: tuple[str, ...] = ()
+
+
+class Binding:
+    """A DuckDB in memory that holds the tables' shapes and no rows."""
+
+    def __init__(self, existing: Mapping[str, Mapping[str, str]]) -> None:
+        self._db = duckdb.connect(":memory:", config={"threads": 1})
+        for layer in ("bronze", "silver", "gold", "meta"):
+            self._db.execute(f"CREATE SCHEMA {layer}").fetchall()
+        self._unknown: set[str] = set()
+        for table, columns in existing.items():
+            self._create(table, columns)
+        self._db.execute("SET enable_external_access = false").fetchall()
+        self.functions = self._functions()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    def _functions(self) -> frozenset[str]:
+        rows = self._db.execute(
+            "SELECT lower(function_name) FROM duckdb_functions() GROUP BY 1 "
+            "HAVING bool_and(function_type = 'scalar' AND coalesce(stability, 'CONSISTENT') = 'CONSISTENT')"
+        ).fetchall()
+        # Parsed as functions, though the list of functions does not have them: they look at one row only.
+        return frozenset(row[0] for row in rows) | {"coalesce", "unnest", "try", "struct_pack", "row", "list_value"}
+
+    def _create(self, table: str, columns: Mapping[str, str]) -> None:
+        listed = ", ".join(f"{ident(name)} {sql_type}" for name, sql_type in columns.items())
+        self._db.execute(f"CREATE OR REPLACE TABLE {table_ident(table)} ({listed})").fetchall()
+
+    def add_raw_table(self, table: str, hints: Mapping[str, str]) -> None:
+        """A bronze table that a job will make: as it is, with the hinted columns that it lacks."""
+        columns = self._columns(table)
+        known = {name.casefold() for name in columns}
+        added = {name: sql_type for name, sql_type in hints.items() if name.casefold() not in known}
+        if not columns and not hints:
+            self._unknown.add(table.casefold())
+            return
+        self._create(table, {**columns, **added, "_file_id": "BIGINT", "_row": "BIGINT"})
+
+    def _columns(self, table: str) -> dict[str, str]:
+        try:
+            return {r[0]: r[1] for r in self._db.execute(f"DESCRIBE {table_ident(table)}").fetchall()}
+        except duckdb.CatalogException:
+            return {}
+
+    def parse(self, sql: str) -> selects.Tree:
+        """The tree of the one SELECT in a text; raises EngineError where it holds anything else."""
+        statements = selects.parse(self._db, sql)
+        if len(statements) != 1:
+            raise EngineError(f"a table is made by one SELECT; this file has {len(statements)} statements", permanent=True)
+        return statements[0]
+
+    def bind_table(self, table: str, sql: str, parameters: Iterable[str]) -> Bound:
+        """Bind a table's SELECT, and remember the table's columns for those that read it."""
+        bound = self._bound(sql, parameters)
+        if bound.error is not None or bound.missing:
+            self._unknown.add(table.casefold())
+            return bound
+        columns = self._db.execute(
+            f"DESCRIBE {_statement(sql)}", _values(self._db, sql)
+        ).fetchall()
+        names = [str(c[0]) for c in columns]
+        twice = {n for n in names if [m.casefold() for m in names].count(n.casefold()) > 1}
+        if twice:
+            return Bound(error=f"the SELECT names a column twice: {', '.join(sorted(twice))}")
+        shape = {c[0]: "INTEGER" if c[1] == '"NULL"' else c[1] for c in columns}
+        self._create(table, shape | ({} if "_file_id" in shape else {"_file_id": "BIGINT"}))
+        return bound
+
+    def bind_script(self, sql: str, parameters: Iterable[str]) -> Bound:
+        """Bind each statement of a script, in a transaction that is rolled back."""
+        self._db.execute("BEGIN").fetchall()
+        try:
+            for statement in self._db.extract_statements(sql):
+                tables.check_script_statement(statement.type.name, statement.query)
+                missing = set(statement.named_parameters) - set(parameters)
+                if missing:
+                    return _undeclared(missing)
+                self._db.execute(statement, {n: None for n in statement.named_parameters}).fetchall()
+        except EngineError as error:
+            return Bound(error=error.what, hint=error.hint)
+        except duckdb.Error as error:
+            return self._explained(error, sql)
+        finally:
+            self._db.execute("ROLLBACK").fetchall()
+        return Bound()
+
+    def _bound(self, sql: str, parameters: Iterable[str]) -> Bound:
+        try:
+            missing = set(self._db.extract_statements(sql)[0].named_parameters) - set(parameters)
+            if missing:
+                return _undeclared(missing)
+            self._db.execute(f"EXPLAIN {_statement(sql)}", _values(self._db, sql)).fetchall()
+        except duckdb.Error as error:
+            return self._explained(error, sql)
+        return Bound()
+
+    def _explained(self, error: duckdb.Error, sql: str) -> Bound:
+        text = str(error)
+        named = {t.casefold() for t in self._named_tables(sql)}
+        unknown = tuple(sorted(t for t in self._unknown if t in named or t in text.casefold()))
+        if unknown:
+            return Bound(missing=unknown)
+        lines = [line for line in text.splitlines() if line.strip()]
+        found = re.search(r"^LINE (\d+):", text, re.MULTILINE)
+        candidates = next((line for line in lines if "andidate" in line or "Did you mean" in line), None)
+        hint = candidates if candidates != lines[0] else None
+        return Bound(error=lines[0], hint=hint, line=int(found.group(1)) if found else 0)
+
+    def _named_tables(self, sql: str) -> set[str]:
+        try:
+            return set(self._db.get_table_names(sql, qualified=True))
+        except duckdb.Error:
+            return set()
+
+
+def _statement(sql: str) -> str:
+    return sql.strip().rstrip(";")
+
+
+def _values(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, None]:
+    return dict.fromkeys(connection.extract_statements(sql)[0].named_parameters)
+
+
+def _undeclared(names: set[str]) -> Bound:
+    listed = ", ".join(f"${name}" for name in sorted(names))
+    return Bound(error=f"binds {listed}, which no parameter of the job or the task is called")

@@ -1,0 +1,50 @@
+-- The layers, and what landingd knows about them. Everything in `meta` is written in the transaction that changes
+-- the data it speaks of.
+CREATE SCHEMA IF NOT EXISTS bronze;
+CREATE SCHEMA IF NOT EXISTS silver;
+CREATE SCHEMA IF NOT EXISTS gold;
+CREATE SCHEMA IF NOT EXISTS meta;
+
+-- One row for each attempt that committed. After a crash this row is the truth, and the ledger is made to agree.
+CREATE TABLE IF NOT EXISTS meta.commits (
+    run_id BIGINT NOT NULL,
+    task_key VARCHAR NOT NULL,
+    attempt INTEGER NOT NULL,
+    job VARCHAR NOT NULL,
+    table_name VARCHAR,
+    stats VARCHAR NOT NULL,            -- JSON: rows, and what came of each file version
+    committed_at TIMESTAMP NOT NULL    -- UTC
+);
+
+-- Which file versions each table holds now. Tables that are recomputed in full have no rows here.
+-- Join on `_file_id` to trace a row to its file, version and load time.
+CREATE TABLE IF NOT EXISTS meta.loads (
+    table_name VARCHAR NOT NULL,
+    file_id BIGINT NOT NULL,
+    job VARCHAR NOT NULL,
+    path VARCHAR NOT NULL,             -- below the landing root; bytes that are no printable text are \xNN
+    content_hash VARCHAR NOT NULL,     -- SHA-256 of the file
+    rows_in BIGINT NOT NULL,
+    rows_loaded BIGINT NOT NULL,
+    rows_rejected BIGINT NOT NULL,
+    run_id BIGINT NOT NULL,
+    loaded_at TIMESTAMP NOT NULL       -- UTC
+);
+
+-- Rows of loaded files that did not parse, with the text as it stands in the file.
+CREATE TABLE IF NOT EXISTS meta.rejected_rows (
+    table_name VARCHAR NOT NULL,
+    file_id BIGINT NOT NULL,
+    line BIGINT NOT NULL,              -- from 1, the header is line 1
+    column_name VARCHAR,
+    error_type VARCHAR NOT NULL,
+    error VARCHAR NOT NULL,
+    raw VARCHAR
+);
+
+-- What each table was made from: another definition voids its rows.
+CREATE TABLE IF NOT EXISTS meta.tables (
+    table_name VARCHAR PRIMARY KEY,
+    definition VARCHAR NOT NULL,
+    refresh VARCHAR NOT NULL
+);

@@ -1,0 +1,119 @@
+"""Refresh a table from its SELECT, or run a script, inside the attempt's transaction."""
+
+from collections.abc import Mapping
+
+import duckdb
+
+from landingd.edge.engine import csvload
+from landingd.edge.engine.selects import filtered_by_file
+from landingd.edge.engine.sqltext import table_ident
+from landingd.errors import EngineError
+from landingd.model import RefreshMode, ScriptPlan, Stats, TablePlan
+
+SCRIPT_STATEMENTS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "ALTER", "DROP"})
+"""What a script may hold. Above all no COMMIT: it would end the attempt's transaction half way (measured)."""
+
+
+def refresh(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> Stats:
+    """Make the table equal to its SELECT; the way is the plan's, unless the table's definition has changed."""
+    previous = cursor.execute(
+        "SELECT definition, refresh FROM meta.tables WHERE table_name = $table", {"table": plan.table}
+    ).fetchone()
+    stands = previous == (plan.definition, plan.mode.value)
+    stats = _append(cursor, plan) if plan.mode is RefreshMode.APPEND and stands else _rebuild(cursor, plan)
+    if not stands:
+        cursor.execute(
+            "INSERT OR REPLACE INTO meta.tables VALUES ($table, $definition, $refresh)",
+            {"table": plan.table, "definition": plan.definition, "refresh": plan.mode.value},
+        ).fetchall()
+    return stats
+
+
+def run_script(cursor: duckdb.DuckDBPyConnection, plan: ScriptPlan) -> Stats:
+    """Run the statements one by one; raises EngineError for a kind that a script may not hold."""
+    rows_out = 0
+    for statement in cursor.extract_statements(plan.sql):
+        kind = statement.type.name
+        check_script_statement(kind, statement.query)
+        cursor.execute(statement, _bound(statement.named_parameters, plan.parameters)).fetchall()
+        if kind in {"INSERT", "UPDATE", "DELETE", "MERGE_INTO"}:
+            rows_out += max(cursor.rowcount, 0)
+    return Stats(rows_out=rows_out, how="script")
+
+
+def check_script_statement(kind: str, text: str) -> None:
+    """Refuse what would break the attempt's transaction or landingd's own bookkeeping."""
+    if kind not in SCRIPT_STATEMENTS:
+        raise EngineError(
+            f"a script may not hold a {kind.replace('_', ' ')} statement",
+            permanent=True,
+            hint="the attempt is one transaction, opened and committed by landingd",
+        )
+    if kind != "SELECT" and "meta." in text.casefold().replace('"', ""):
+        raise EngineError("a script may read the schema meta, not write to it", permanent=True)
+
+
+def _bound(names: object, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Only the parameters that the statement names: DuckDB takes no others."""
+    wanted = set(names) if isinstance(names, (list, set, tuple, frozenset, dict)) else set()
+    return {name: value for name, value in parameters.items() if name in wanted}
+
+
+def _select_parameters(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> dict[str, str]:
+    return _bound(cursor.extract_statements(plan.select)[0].named_parameters, plan.parameters)
+
+
+def _rebuild(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> Stats:
+    """Recompute the table from its whole SELECT.
+
+    Replacing the table is one statement, takes on new columns by itself, and was measured faster than deleting and
+    inserting; readers keep the table they started with.
+    """
+    cursor.execute("DELETE FROM meta.loads WHERE table_name = $table", {"table": plan.table}).fetchall()
+    select = plan.select
+    if plan.mode is RefreshMode.APPEND:
+        select = filtered_by_file(cursor, select, file_ids=None)
+    parameters = _select_parameters(cursor, plan)
+    made = cursor.execute(f"CREATE OR REPLACE TABLE {table_ident(plan.table)} AS {select}", parameters).fetchall()
+    if plan.mode is RefreshMode.APPEND:
+        _copy_loads(cursor, plan, None)
+    return Stats(rows_out=made[0][0], how="full")
+
+
+def _append(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> Stats:
+    """Add the rows of file versions that the upstream table gained, take out those of versions that it lost."""
+    gained = _difference(cursor, plan.upstream, plan.table)
+    lost = _difference(cursor, plan.table, plan.upstream)
+    csvload.take_out(cursor, plan.table, lost)
+    rows_out = 0
+    if gained:
+        select = filtered_by_file(cursor, plan.select, file_ids=gained)
+        if "*" in plan.select and _columns(cursor, f"FROM {table_ident(plan.table)}") != _columns(cursor, select):
+            return _rebuild(cursor, plan)  # the upstream table has a new column, and so has this one
+        rows_out = cursor.execute(f"INSERT INTO {table_ident(plan.table)} BY NAME {select}").fetchall()[0][0]
+        _copy_loads(cursor, plan, gained)
+    return Stats(rows_out=rows_out, how=f"append {len(gained)} files" + (f", remove {len(lost)}" if lost else ""))
+
+
+def _columns(cursor: duckdb.DuckDBPyConnection, select: str) -> list[tuple[str, str]]:
+    return [(row[0], row[1]) for row in cursor.execute(f"DESCRIBE {select}").fetchall()]
+
+
+def _difference(cursor: duckdb.DuckDBPyConnection, left: str | None, right: str | None) -> list[int]:
+    """File versions in one table and not in the other."""
+    rows = cursor.execute(
+        "SELECT file_id FROM meta.loads WHERE table_name = $left AND file_id NOT IN "
+        "(SELECT file_id FROM meta.loads WHERE table_name = $right) ORDER BY file_id",
+        {"left": left, "right": right},
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _copy_loads(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, file_ids: list[int] | None) -> None:
+    """The table now holds what its upstream holds (of these versions, or all)."""
+    only = "" if file_ids is None else "AND file_id IN (SELECT unnest($ids))"
+    cursor.execute(
+        f"INSERT INTO meta.loads SELECT $table, * EXCLUDE (table_name) FROM meta.loads "
+        f"WHERE table_name = $upstream {only}",
+        {"table": plan.table, "upstream": plan.upstream} | ({} if file_ids is None else {"ids": file_ids}),
+    ).fetchall()

@@ -1,0 +1,209 @@
+"""Take the keys of one mapping, each by the name and the type that it must have.
+
+A key that is misspelt and ignored is a setting that its writer believes in. So each key is asked for by name;
+what nobody asked for by the end is a fault, and all faults are collected, not only the first. A faulty value
+reads as if it were left out, so that the reading can go on.
+"""
+
+import difflib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from landingd.edge.jobfiles.tree import Entry, Keyed, Listed, Node, Scalar, Source
+
+SECONDS_MAX = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A text, and where it stands."""
+
+    text: str
+    line: int
+
+
+class Fields:
+    """The keys of one mapping. `called` names it in messages."""
+
+    def __init__(self, node: Node, source: Source, *, called: str) -> None:
+        self.source = source
+        self.line = node.line
+        self._is_mapping = isinstance(node, Keyed)
+        self._entries = node.entries if isinstance(node, Keyed) else {}
+        self._known: dict[str, None] = {}
+        if not isinstance(node, Keyed):
+            source.wrong(node.line, f"{called} must be a mapping, found {node}")
+
+    def entry(self, key: str) -> Entry | None:
+        self._known[key] = None
+        return self._entries.get(key)
+
+    def has(self, key: str) -> bool:
+        return key in self._entries
+
+    def lacks(self, key: str) -> bool:
+        """Whether a key is left out; of what is no mapping at all nothing more is said than that."""
+        return self._is_mapping and key not in self._entries
+
+    def is_list(self, key: str) -> bool:
+        return key in self._entries and isinstance(self._entries[key].node, Listed)
+
+    def keys(self) -> Collection[str]:
+        return self._entries.keys()
+
+    def wrong(self, key: str, what: str, hint: str | None = None) -> None:
+        """A fault at the line of this key, or of the mapping if the key is not there."""
+        self.source.wrong(self._entries[key].line if key in self._entries else self.line, what, hint)
+
+    def done(self, *, later: Collection[str] = ()) -> None:
+        """All keys have been asked for, so any other is a fault; those in `later` are not misspelt."""
+        for key, entry in self._entries.items():
+            if key in later and key not in self._known:
+                self.source.wrong(entry.line, f"{key!r} is not supported yet")
+            elif key not in self._known:
+                self.source.wrong(entry.line, f"unknown key {key!r}", did_you_mean(key, self._known))
+
+    # --- one value ---
+
+    def text(self, key: str) -> str | None:
+        """A text; a plain number is none."""
+        scalar = self._scalar(key, "text")
+        if scalar is None:
+            return None
+        if not isinstance(scalar.value, str):
+            hint = "put it in quotes" if scalar.value is not None else None
+            self._mistyped(key, "text", scalar, hint)
+            return None
+        return scalar.value if self._without_reference(scalar.text, scalar.line) else None
+
+    def pattern(self, key: str) -> str | None:
+        """A glob for the names of files."""
+        pattern = self.text(key)
+        if pattern == "":
+            self.wrong(key, f"{key!r} must not be empty", "leave it out for every file")
+        return pattern
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        scalar = self._scalar(key, "true or false")
+        if scalar is None or isinstance(scalar.value, bool):
+            return default if scalar is None else bool(scalar.value)
+        self._mistyped(key, "true or false", scalar)
+        return default
+
+    def whole(self, key: str, *, default: int, least: int, most: int = SECONDS_MAX) -> int:
+        scalar = self._scalar(key, "a whole number")
+        if scalar is None:
+            return default
+        if not isinstance(scalar.value, int) or isinstance(scalar.value, bool):
+            self._mistyped(key, "a whole number", scalar)
+        elif self._within(key, scalar, scalar.value, least, most):
+            return scalar.value
+        return default
+
+    def number(self, key: str, *, default: float, least: int = 0, most: int = SECONDS_MAX) -> float:
+        scalar = self._scalar(key, "a number")
+        if scalar is None:
+            return default
+        if not isinstance(scalar.value, int | float) or isinstance(scalar.value, bool):
+            self._mistyped(key, "a number", scalar)
+        elif self._within(key, scalar, scalar.value, least, most):
+            return float(scalar.value)
+        return default
+
+    def choice(self, key: str, known: Sequence[str], *, later: Collection[str] = ()) -> str:
+        """One of the known words; the first of them if the key is left out."""
+        text = self.text(key)
+        if text is None or text in known:
+            return text or known[0]
+        if text in later:
+            self.wrong(key, f"{key} {text!r} is not supported yet", f"write {_or(known)}")
+        else:
+            hint = did_you_mean(text, [*known, *later])
+            self.wrong(key, f"{key!r} must be {_or(known)}, found text {text!r}", hint)
+        return known[0]
+
+    # --- several ---
+
+    def items(self, key: str) -> tuple[Node, ...]:
+        """A list, of anything."""
+        entry = self.entry(key)
+        if entry is None:
+            return ()
+        if isinstance(entry.node, Listed):
+            return entry.node.items
+        self._mistyped(key, "a list", entry.node)
+        return ()
+
+    def texts(self, key: str) -> tuple[Word, ...] | None:
+        """A text or a list of texts. A plain number or boolean stands for the text that it was written as."""
+        entry = self.entry(key)
+        if entry is None:
+            return None
+        items = entry.node.items if isinstance(entry.node, Listed) else (entry.node,)
+        return tuple(word for item in items if (word := self.word(item, f"{key!r}")))
+
+    def texts_by_key(self, key: str, *, references: bool = False) -> dict[str, Word]:
+        """A mapping of texts, with the lines of their keys; plain numbers as in `texts`."""
+        entry = self.entry(key)
+        if entry is None:
+            return {}
+        if not isinstance(entry.node, Keyed):
+            self._mistyped(key, "a mapping", entry.node)
+            return {}
+        read = {
+            name: (self.word(value.node, f"{key!r} {name!r}", references=references), value.line)
+            for name, value in entry.node.entries.items()
+        }
+        return {name: Word(word.text, line) for name, (word, line) in read.items() if word}
+
+    def word(self, node: Node, called: str, *, references: bool = False) -> Word | None:
+        """A text, or a plain number or boolean as the text that it was written as."""
+        if not isinstance(node, Scalar) or node.value is None:
+            hint = 'for an empty text write ""' if isinstance(node, Scalar) else None
+            self.source.wrong(node.line, f"{called} must be text, found {node}", hint)
+        elif references or self._without_reference(node.text, node.line):
+            return Word(node.text, node.line)
+        return None
+
+    # --- what is wrong ---
+
+    def _scalar(self, key: str, wanted: str) -> Scalar | None:
+        entry = self.entry(key)
+        if entry is None:
+            return None
+        if isinstance(entry.node, Scalar):
+            return entry.node
+        self._mistyped(key, wanted, entry.node)
+        return None
+
+    def _mistyped(self, key: str, wanted: str, node: Node, hint: str | None = None) -> None:
+        self.wrong(key, f"{key!r} must be {wanted}, found {node}", hint)
+
+    def _within(self, key: str, scalar: Scalar, value: float, least: int, most: int) -> bool:
+        if least <= value <= most:  # false for NaN too
+            return True
+        self.wrong(key, f"{key!r} must be from {least} to {most}, found {scalar}")
+        return False
+
+    def _without_reference(self, text: str, line: int) -> bool:
+        if "{{" not in text:
+            return True
+        what = f"{text!r} holds a reference, which is resolved in a task's 'parameters' only"
+        self.source.wrong(line, what, "give the task a parameter, and use that")
+        return False
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """The hint for a word that is not among the known ones but nearly is."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else None
+
+
+def is_outside(path: str) -> bool:
+    """Whether a path that must be relative leads out of the folder that it is relative to."""
+    return path.startswith("/") or ".." in PurePosixPath(path).parts or "\0" in path
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join(repr(word) for word in words)

@@ -1,0 +1,89 @@
+"""Read how an ingest task is to take files into its table."""
+
+import re
+from itertools import accumulate
+
+from landingd.edge.jobfiles import later
+from landingd.edge.jobfiles.fields import Fields, Word
+from landingd.edge.jobfiles.tree import Keyed
+from landingd.model import Ingest
+
+_HINT = re.compile(r"""\s*("[^"]*"|`[^`]*`|\S*)(.*)""", re.DOTALL)
+_SQL_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_ ,()\[\]]*")
+
+
+def read_ingest(task: Fields) -> Ingest | None:
+    entry = task.entry("ingest")
+    if entry is None:
+        return None
+    fields = Fields(entry.node, task.source, called="'ingest'")
+    usual = Ingest()
+    nulls = fields.texts("nulls")
+    ingest = Ingest(
+        format=fields.choice("format", ("csv",), later=later.FORMATS),
+        pattern=fields.pattern("pattern") or usual.pattern,
+        delimiter=_delimiter(fields),
+        schema_hints=_schema_hints(fields),
+        schema_evolution=fields.choice(
+            "schema_evolution", ("add_new_columns",), later=later.SCHEMA_EVOLUTIONS
+        ),
+        max_rejected_percent=fields.number(
+            "max_rejected_percent", default=usual.max_rejected_percent, most=100
+        ),
+        nulls=usual.nulls if nulls is None else tuple(word.text for word in nulls),
+    )
+    fields.done(later=later.INGEST)
+    return ingest
+
+
+def _delimiter(fields: Fields) -> str | None:
+    text = fields.text("delimiter")
+    if text is None:
+        return None
+    delimiter = "\t" if text == r"\t" else text
+    if len(delimiter) != 1 or delimiter in '"\r\n\0':
+        hint = r'one character that is no quote and no line end; a tab is "\t"'
+        fields.wrong("delimiter", f"{text!r} cannot be the delimiter", hint)
+        return None
+    return delimiter
+
+
+def _schema_hints(fields: Fields) -> dict[str, str]:
+    entry = fields.entry("schema_hints")
+    if entry is None:
+        return {}
+    if isinstance(entry.node, Keyed):
+        words = [(column, word) for column, word in fields.texts_by_key("schema_hints").items()]
+    else:
+        text = fields.text("schema_hints") or ""
+        words = [(column, Word(kind, entry.line)) for column, kind in _split_hints(text)]
+    hints: dict[str, str] = {}
+    seen: set[str] = set()
+    for column, word in words:
+        if column.lower() in seen:
+            fields.source.wrong(word.line, f"'schema_hints' names column {column!r} twice")
+        elif not column or not _is_type(word.text):
+            hint = "for example: {price: 'DECIMAL(10,2)'} or \"price DECIMAL(10,2), user_id BIGINT\""
+            fields.source.wrong(word.line, f"column {column!r} cannot have the type {word.text!r}", hint)
+        else:
+            hints[column] = word.text
+        seen.add(column.lower())
+    return hints
+
+
+def _is_type(text: str) -> bool:
+    # The type is written into a statement, where it cannot be bound: what could end it stays out.
+    depths = list(accumulate({"(": 1, ")": -1}.get(character, 0) for character in text))
+    return bool(_SQL_TYPE.fullmatch(text)) and min(depths) >= 0 and depths[-1] == 0
+
+
+def _split_hints(text: str) -> list[tuple[str, str]]:
+    """Auto Loader's form: `a BIGINT, b DECIMAL(10,2)`; a comma within brackets separates no columns."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [(hint[1].strip('"`'), hint[2].strip()) for part in parts if (hint := _HINT.match(part))]

@@ -1,0 +1,167 @@
+"""All the jobs together: what they say, how each table is refreshed, and whether they can run at all.
+
+Job files are read, the graph is checked, and every SQL file is bound in a DuckDB of its own, in memory, against the
+tables that exist and those that the jobs would make. Nothing on disk is opened for writing, so `landingd validate`
+and a reload can do this beside a running daemon.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from landingd.core import graph, references, refresh
+from landingd.edge import jobfiles
+from landingd.edge.engine.binding import Binding, Bound
+from landingd.errors import EngineError, JobFileError, NotFoundError, Problem
+from landingd.model import Job, Task
+
+Columns = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The jobs that run, checked."""
+
+    jobs: tuple[Job, ...] = ()
+    refreshes: Mapping[str, refresh.Refresh] = field(default_factory=dict[str, refresh.Refresh])
+    """By table."""
+    definitions: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By table: what its rows were made by."""
+    unbound: tuple[Problem, ...] = ()
+    """SQL that could not be bound yet, because nothing is known of a table that it reads. Not an error."""
+
+    def job(self, name: str) -> Job:
+        """The job of that name; NotFoundError where there is none."""
+        for job in self.jobs:
+            if job.name == name:
+                return job
+        hint = references.did_you_mean(name, [job.name for job in self.jobs])
+        raise NotFoundError(f"there is no job '{name}'", hint=hint or f"jobs: {', '.join(j.name for j in self.jobs)}")
+
+
+def load_catalog(pipelines: Path, existing: Columns) -> Catalog:
+    """Read and check every job below `pipelines`, against the tables that exist.
+
+    Raises JobFileError with every problem found, in all files.
+    """
+    jobs, problems = jobfiles.read_jobs(pipelines)
+    for job in jobs:
+        problems += graph.problems(job)
+        problems += references.problems(job)
+    problems += graph.table_problems(jobs)
+    if problems:
+        raise JobFileError(problems)
+    with Binding(existing) as binding:
+        catalog = _bind(jobs, binding, problems)
+    if problems:
+        raise JobFileError(problems)
+    return catalog
+
+
+def _bind(jobs: list[Job], binding: Binding, problems: list[Problem]) -> Catalog:
+    tasks = {task.table.casefold(): (job, task) for job in jobs for task in job.tasks if task.table}
+    refreshes: dict[str, refresh.Refresh] = {}
+    definitions: dict[str, str] = {}
+    unbound: list[Problem] = []
+    for job, task in tasks.values():
+        if task.ingest and task.table:
+            binding.add_raw_table(task.table, task.ingest.schema_hints)
+    tracked = {table for table, (_, task) in tasks.items() if task.ingest}
+    for job, task in _upstream_first(tasks, binding, problems):
+        _bind_table(job, task, binding, tracked, refreshes, definitions, problems, unbound)
+    for job in jobs:
+        for task in job.tasks:
+            if task.sql is not None and task.table is None:
+                _note(task, binding.bind_script(task.sql, _parameter_names(job, task)), problems, unbound)
+    return Catalog(tuple(jobs), refreshes, definitions, tuple(unbound))
+
+
+def _bind_table(
+    job: Job,
+    task: Task,
+    binding: Binding,
+    tracked: set[str],
+    refreshes: dict[str, refresh.Refresh],
+    definitions: dict[str, str],
+    problems: list[Problem],
+    unbound: list[Problem],
+) -> None:
+    if task.sql is None or task.table is None:
+        return
+    statement = binding.parse(task.sql)
+    table = task.table.casefold()
+    chosen = refresh.choose(statement, declared=task.refresh, tracked=tracked, functions=binding.functions)
+    if task.refresh == "append" and chosen.upstream is None:
+        problems.append(_problem(task, f"cannot be refreshed by appending: it {chosen.reason}", "leave out `refresh: append`"))
+    if chosen.upstream is not None:
+        tracked.add(table)
+    above = {t: definitions[t] for t in refresh.tables_read(statement) if t in definitions}
+    refreshes[table] = chosen
+    definitions[table] = refresh.definition(task.sql, chosen, above)
+    _note(task, binding.bind_table(task.table, task.sql, _parameter_names(job, task)), problems, unbound)
+
+
+def _upstream_first(
+    tasks: Mapping[str, tuple[Job, Task]], binding: Binding, problems: list[Problem]
+) -> list[tuple[Job, Task]]:
+    """Table tasks in the order in which their SELECTs read each other; a SELECT that is no SELECT is a problem."""
+    reads: dict[str, frozenset[str]] = {}
+    for table, (_, task) in tasks.items():
+        if task.sql is None:
+            continue
+        try:
+            reads[table] = refresh.tables_read(binding.parse(task.sql)) & tasks.keys()
+        except EngineError as error:
+            problems.append(_problem(task, error.what, error.hint))
+    ordered: list[str] = []
+    while waiting := [t for t in reads if t not in ordered]:
+        free = [t for t in waiting if not (reads[t] & reads.keys()) - set(ordered) - {t}]
+        if not free:
+            first = tasks[waiting[0]][1]
+            problems.append(_problem(first, f"the tables {', '.join(waiting)} are made from each other in a circle", None))
+            break
+        ordered += free
+    for table in ordered:
+        problems += _order_problems(table, reads[table], tasks)
+    return [tasks[table] for table in ordered]
+
+
+def _order_problems(table: str, reads: frozenset[str], tasks: Mapping[str, tuple[Job, Task]]) -> list[Problem]:
+    """A task that reads a table of its own job must come after the task that makes it."""
+    job, task = tasks[table]
+    found: list[Problem] = []
+    for read in sorted(reads):
+        maker_job, maker = tasks[read]
+        if read == table:
+            found.append(_problem(task, f"reads {table}, which it makes itself", None))
+        elif maker_job is job and task.task_key not in graph.downstream(job, maker.task_key):
+            found.append(
+                _problem(
+                    task,
+                    f"reads {read}, but does not run after the task '{maker.task_key}' that makes it",
+                    f"add `depends_on: [{{task_key: {maker.task_key}}}]`",
+                )
+            )
+    return found
+
+
+def _parameter_names(job: Job, task: Task) -> frozenset[str]:
+    return frozenset({p.name for p in job.parameters} | set(task.parameters) | BUILT_IN_PARAMETERS)
+
+
+BUILT_IN_PARAMETERS = frozenset({"run_id", "job_name", "task_key"})
+"""Values that every SQL may bind, whatever the job declares."""
+
+
+def _note(task: Task, bound: Bound, problems: list[Problem], unbound: list[Problem]) -> None:
+    if bound.error is not None:
+        problems.append(_problem(task, bound.error, bound.hint, line=bound.line))
+    elif bound.missing:
+        what = f"not bound: nothing is known yet about the columns of {', '.join(bound.missing)}"
+        unbound.append(_problem(task, what, "give the ingest task `schema_hints`, or let a first file arrive"))
+
+
+def _problem(task: Task, what: str, hint: str | None, *, line: int = 0) -> Problem:
+    if task.sql_file is not None and line:
+        return Problem(task.sql_file, line, what, hint)
+    return Problem(task.place.file, task.place.line, f"task '{task.task_key}': {what}", hint)

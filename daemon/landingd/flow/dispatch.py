@@ -1,0 +1,121 @@
+"""Start runs: for each job the next one, as soon as it is idle.
+
+A job has one run at a time (Databricks: `max_concurrent_runs` 1). Files that arrive meanwhile wait in the ledger, and
+together they are its next run: under load the batches grow by themselves, and an idle job starts at once. `wake` says
+"look", nothing else, so nothing is lost with it.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from landingd.errors import NotFoundError
+from landingd.flow.books import Books, Started
+from landingd.flow.catalog import Catalog
+from landingd.flow.runner import Runner
+from landingd.model import Job
+
+log = structlog.get_logger("landingd.dispatch")
+
+
+class Dispatch:
+    """Owns which jobs run now. `catalog` may be exchanged between runs."""
+
+    def __init__(
+        self,
+        books: Books,
+        runner: Runner,
+        catalog: Catalog,
+        *,
+        max_concurrent: int,
+        on_change: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.catalog = catalog
+        self._books = books
+        self._runner = runner
+        self._slots = max_concurrent
+        self._on_change = on_change
+        self._clock = clock
+        self._active: set[str] = set()
+        self._wanted: set[str] = set()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._stopping = False
+
+    def wake(self, job: str | None = None) -> None:
+        """Look whether this job (None: any job) has something to run."""
+        self._wanted.update([job] if job else [j.name for j in self.catalog.jobs])
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Start no run any more; `run` returns when those under way have ended."""
+        self._stopping = True
+        self._runner.stop()
+        self._wake.set()
+
+    @property
+    def active(self) -> frozenset[str]:
+        """Jobs that have a run under way."""
+        return frozenset(self._active)
+
+    async def run(self) -> None:
+        """Start runs until `stop`; raises what the engine or the ledger raise: the process has to start anew."""
+        self.wake()
+        async with asyncio.TaskGroup() as runs:
+            while not self._stopping:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._start_wanted(runs)
+
+    async def drained(self) -> None:
+        """Wait until nothing runs and nothing is wanted."""
+        while self._active or self._wanted:
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def _start_wanted(self, runs: asyncio.TaskGroup) -> None:
+        for name in sorted(self._wanted - self._active):
+            if self._stopping or len(self._active) >= self._slots:
+                return
+            self._wanted.discard(name)
+            try:
+                job = self.catalog.job(name)
+            except NotFoundError:
+                continue
+            await self._start(runs, job)
+        self._idle.set()
+
+    async def _start(self, runs: asyncio.TaskGroup, job: Job) -> None:
+        self._active.add(job.name)
+        started = await self._books.next_run(job)
+        if started is None:
+            self._active.discard(job.name)
+            await self._look_again_after_cooldown(runs, job)
+            return
+        self._on_change(job.name)
+        runs.create_task(self._drive(started), name=f"run {started.run.run_id}")
+
+    async def _drive(self, started: Started) -> None:
+        try:
+            await self._runner.drive(started, self.catalog)
+        finally:
+            self._active.discard(started.run.job)
+            self._on_change(started.run.job)
+        # Whatever came meanwhile is the next batch; another job may have waited for the slot.
+        self.wake(started.run.job)
+
+    async def _look_again_after_cooldown(self, runs: asyncio.TaskGroup, job: Job) -> None:
+        if not any(trigger.min_time_between_triggers_s for trigger in job.triggers):
+            return
+        wait_s = await self._books.cooling_until_s(job) - self._clock()
+        if wait_s > 0 and await self._books.has_work(job):
+            runs.create_task(self._wake_later(job.name, wait_s))
+
+    async def _wake_later(self, job: str, wait_s: float) -> None:
+        deadline_s = self._clock() + wait_s
+        while not self._stopping and (left_s := deadline_s - self._clock()) > 0:
+            await asyncio.sleep(min(left_s, 1.0))
+        self.wake(job)

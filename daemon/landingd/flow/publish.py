@@ -1,0 +1,123 @@
+"""Say over MQTT what happens, so that nothing is lost while the broker is away.
+
+Events lie in the ledger's outbox, written with the change that they tell of, and are deleted once the broker has
+acknowledged them; order is kept. Retained topics say how things stand now: the newest wins, and after each reconnect
+all of them are announced again.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from landingd.edge.broker import Link, LinkLost, Message
+from landingd.flow.books import Books
+
+log = structlog.get_logger("landingd.publish")
+
+EVENTS_AT_ONCE_MAX = 200
+
+State = dict[str, Any]
+
+
+class Publisher:
+    """Owns what is still to be told. `changed` and `news` may be called at any time; they never wait."""
+
+    def __init__(
+        self,
+        books: Books,
+        *,
+        prefix: str,
+        daemon_state: Callable[[], Awaitable[State]],
+        job_state: Callable[[str], Awaitable[State]],
+        outbox_max_events: int,
+    ) -> None:
+        self._books = books
+        self._prefix = prefix
+        self._daemon_state = daemon_state
+        self._job_state = job_state
+        self._outbox_max_events = outbox_max_events
+        self._jobs: set[str] = set()
+        self._stale: set[str] = set()
+        self._status_stale = True
+        self._wake = asyncio.Event()
+        self._flushed = asyncio.Event()
+        self.link_state = "not connected yet"
+
+    @property
+    def will(self) -> Message:
+        """What the broker says for us when we are gone."""
+        return self._message("status", {"state": "offline"}, retain=True)
+
+    def set_jobs(self, jobs: list[str]) -> list[str]:
+        """The jobs whose state is retained; returns those that were and are no more."""
+        gone = sorted(self._jobs - set(jobs))
+        self._jobs = set(jobs)
+        self.changed(*jobs)
+        return gone
+
+    def changed(self, *jobs: str) -> None:
+        """The daemon's state and that of these jobs is to be told anew."""
+        self._stale.update(jobs)
+        self._status_stale = True
+        self._wake.set()
+
+    def news(self) -> None:
+        """There may be events in the outbox."""
+        self._flushed.clear()
+        self._wake.set()
+
+    async def serve(self, link: Link) -> None:
+        """Tell everything, for as long as the link holds."""
+        self.changed(*self._jobs)
+        while True:
+            self._wake.clear()
+            await self._tell_states(link)
+            await self._tell_events(link)
+            self._flushed.set()
+            await self._wake.wait()
+
+    async def flushed(self, timeout_s: float) -> bool:
+        """Wait until the outbox was empty, at most so long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._flushed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def trim(self) -> None:
+        """Keep the outbox within its bound; what is given up is said."""
+        dropped = await self._books.trim_outbox(self._outbox_max_events)
+        if dropped:
+            log.error("events_given_up", count=dropped, outbox_max_events=self._outbox_max_events)
+
+    async def _tell_states(self, link: Link) -> None:
+        while self._stale or self._status_stale:
+            stale, self._stale = self._stale, set()
+            status_stale, self._status_stale = self._status_stale, False
+            try:
+                messages = [
+                    self._message(f"jobs/{job}/state", await self._job_state(job), retain=True)
+                    for job in sorted(stale & self._jobs)
+                ]
+                if status_stale:
+                    messages.append(self._message("status", await self._daemon_state(), retain=True))
+                if await link.publish_all(messages) < len(messages):
+                    raise LinkLost("the link broke while states were told")
+            except BaseException:
+                self._stale |= stale
+                self._status_stale = self._status_stale or status_stale
+                raise
+
+    async def _tell_events(self, link: Link) -> None:
+        while events := await self._books.untold(EVENTS_AT_ONCE_MAX):
+            messages = [Message(f"{self._prefix}/{topic}", payload.encode()) for _, topic, payload in events]
+            count = await link.publish_all(messages)
+            if count:
+                await self._books.told(events[count - 1][0])
+
+    def _message(self, topic: str, payload: State, *, retain: bool) -> Message:
+        return Message(f"{self._prefix}/{topic}", json.dumps(payload, separators=(",", ":")).encode(), retain)

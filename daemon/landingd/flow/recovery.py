@@ -1,0 +1,37 @@
+"""At start, make the ledger agree with the warehouse.
+
+No commit covers both. An attempt that was begun and never concluded either has its row in `meta.commits`, then it is
+done and its verdict is taken from there, or it has not, then nothing of it stayed and its task may run again. The row
+is looked for also where the permitted attempts are used up.
+"""
+
+import structlog
+
+from landingd.edge.engine import Engine
+from landingd.flow.books import Books
+from landingd.flow.catalog import Catalog
+from landingd.model import Committed, Interrupted, Outcome
+
+log = structlog.get_logger("landingd.recovery")
+
+
+async def recover(books: Books, engine: Engine, catalog: Catalog) -> int:
+    """Conclude every attempt that the last process left open; returns how many there were."""
+    run_id, file_id = await engine.high_water()
+    await books.never_below(run_id=run_id, file_id=file_id)
+    dangling = await books.dangling()
+    committed = await engine.committed([key for _, key in dangling])
+    jobs = {job.name: job for job in catalog.jobs}
+    for run, key in dangling:
+        stats = committed.get(key)
+        outcome: Outcome = Interrupted(crashed=True) if stats is None else Committed(stats)
+        await books.conclude(jobs.get(run.job), key, outcome, go_on=False)
+        log.warning(
+            "attempt_recovered",
+            job=run.job,
+            run_id=key.run_id,
+            task_key=key.task_key,
+            attempt=key.attempt,
+            committed=stats is not None,
+        )
+    return len(dangling)

@@ -1,0 +1,257 @@
+"""Find every mistake in the configuration before the daemon starts, not one an hour.
+
+A setting comes from one of four places, the later wins: the TOML file, systemd's credentials
+(`$CREDENTIALS_DIRECTORY/mqtt__password`), the environment (`LANDINGD_MQTT__PORT`), the caller. Whatever is
+wrong in any of them ends in one `ConfigError` with a line per fault.
+
+Four faults would otherwise pass in silence and leave a daemon that runs with other settings than its operator
+believes: a misspelt variable, a misspelt credential, a file or a credentials directory that is not there.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from landingd.errors import ConfigError, Problem
+from landingd.settings.schema import PREFIX, Settings
+
+CONFIG_VARIABLE = "LANDINGD_CONFIG"
+CONFIG_PLACES = (Path("config/landingd.toml"), Path("/etc/landingd/landingd.toml"))
+SOCKET_PATH_BYTES_MAX = 107
+"""What fits into sun_path; a longer path is refused by bind(), after everything else has been started."""
+
+
+def load(config: Path | None = None, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Read the settings from all four places, or raise one ConfigError that lists every fault.
+
+    `overrides` are nested like the file: `load(path, mqtt={"port": 1884})`.
+    """
+    environ = os.environ if environ is None else environ
+    sources = _Sources(config or _find(environ), environ, _credentials_dir(environ), overrides)
+    problems = [sources.misspelt(name) for name in sources.unknown]
+    try:
+        settings = _rooted(sources.read(), sources.file)
+    except ValidationError as error:
+        problems += [sources.problem(details) for details in error.errors(include_url=False)]
+    else:
+        problems += _misplaced(settings, sources.file)
+    if problems:
+        # Raised out here and not in the `except`: the library's error holds what was given, a password
+        # perhaps, and a traceback would show it as the context of ours.
+        raise ConfigError("\n".join(map(str, problems)))
+    return settings
+
+
+def _find(environ: Mapping[str, str]) -> Path:
+    named = environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    for place in CONFIG_PLACES:
+        if os.access(place, os.F_OK):
+            return place
+    raise ConfigError(
+        f"no configuration file: neither {' nor '.join(map(str, CONFIG_PLACES))} is there",
+        hint=f"name one with --config or {CONFIG_VARIABLE}",
+    )
+
+
+def _credentials_dir(environ: Mapping[str, str]) -> Path | None:
+    """The folder in which systemd hands over what `LoadCredential=` names."""
+    named = environ.get("CREDENTIALS_DIRECTORY")
+    if named and not Path(named).is_dir():
+        raise ConfigError(f"{named}: CREDENTIALS_DIRECTORY names it, and there is no such directory")
+    return Path(named) if named else None
+
+
+def _rooted(settings: Settings, file: Path) -> Settings:
+    return settings.model_copy(update={"base": (file.resolve().parent / settings.base).resolve()})
+
+
+def _misplaced(settings: Settings, file: Path) -> Iterator[Problem]:
+    """Faults that show only once the paths are absolute."""
+    if len(os.fsencode(settings.socket_path)) > SOCKET_PATH_BYTES_MAX:
+        yield Problem(
+            str(file),
+            0,
+            f"paths.socket: is longer than the {SOCKET_PATH_BYTES_MAX} bytes that a socket's path may have"
+            f" (got {str(settings.socket_path)!r})",
+            hint="name a shorter one, in /run for example",
+        )
+    if settings.state_dir.is_relative_to(settings.landing_dir):
+        yield Problem(
+            str(file),
+            0,
+            f"paths.state: lies in the landing root {str(settings.landing_dir)!r}, where the daemon"
+            f" would take its own files for arrivals (got {str(settings.state_dir)!r})",
+        )
+
+
+class _Sources:
+    """The four places: reads them, and knows which of them a value came from."""
+
+    def __init__(
+        self, file: Path, environ: Mapping[str, str], credentials: Path | None, overrides: dict[str, Any]
+    ) -> None:
+        self.file = file
+        self.overrides = overrides
+        self.variables = {
+            name: value
+            for name, value in environ.items()
+            if name.upper().startswith(PREFIX) and name.upper() != CONFIG_VARIABLE
+        }
+        self.credentials = credentials
+        self.secrets = [path.name for path in sorted(credentials.iterdir())] if credentials else []
+        self.unknown = [
+            name for name in (*sorted(self.variables), *self.secrets) if _dotted(name) not in _leaves()
+        ]
+
+    def read(self) -> Settings:
+        """Stack the places; names that nothing is called are left out here, since `misspelt` tells them."""
+        file, credentials, known = self.file, self.credentials, set(_leaves())
+        variables = {name.lower(): value for name, value in self.variables.items() if _dotted(name) in known}
+
+        class Environment(EnvSettingsSource):
+            def _load_env_vars(self) -> Mapping[str, str | None]:
+                return variables
+
+        class Credentials(NestedSecretsSettingsSource):
+            def _load_env_vars(self) -> Mapping[str, str | None]:
+                return {
+                    name: text for name, text in super()._load_env_vars().items() if _dotted(name) in known
+                }
+
+        class Layered(Settings):
+            @classmethod
+            def settings_customise_sources(
+                cls,
+                settings_cls: type[BaseSettings],
+                init_settings: PydanticBaseSettingsSource,
+                env_settings: PydanticBaseSettingsSource,
+                dotenv_settings: PydanticBaseSettingsSource,
+                file_secret_settings: PydanticBaseSettingsSource,
+            ) -> tuple[PydanticBaseSettingsSource, ...]:
+                del env_settings, dotenv_settings  # the process's own, not those passed in
+                return (
+                    init_settings,
+                    Environment(settings_cls),
+                    Credentials(
+                        file_secret_settings,
+                        secrets_dir=credentials,
+                        secrets_prefix="",
+                        secrets_nested_delimiter="__",
+                    ),
+                    TomlConfigSettingsSource(settings_cls, toml_file=file),
+                )
+
+        try:
+            if not file.is_file():  # which the library would take for an empty one
+                raise ConfigError(f"{file}: no such configuration file")
+            return Layered(**self.overrides)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(_syntax_error(file, error)) from None
+        except (OSError, UnicodeDecodeError, SettingsError) as error:
+            raise ConfigError(f"{file}: the configuration cannot be read: {error}") from None
+
+    def misspelt(self, name: str) -> Problem:
+        """A variable or a credential that sets nothing."""
+        near = _nearest(_dotted(name), _leaves())
+        if name in self.secrets:
+            where, spelt = str(self.credentials), near and near.replace(".", "__")
+        else:
+            where, spelt = "environment", near and _variable(near)
+        return Problem(where, 0, f"{name}: no setting is called that", spelt and f"did you mean '{spelt}'?")
+
+    def problem(self, details: ErrorDetails) -> Problem:
+        """One fault that validation found, with the place that the value came from."""
+        dotted = ".".join(map(str, details["loc"]))
+        leaves = _leaves()
+        where, line, key = self._origin(dotted)
+        if details["type"] == "extra_forbidden":
+            # The value is not shown: under a misspelt name it may be a password.
+            near = _nearest(dotted, leaves)
+            hint = f"did you mean '{near}'?" if near else None
+            return Problem(where, line, f"{key}: no setting is called that", hint)
+        if details["type"] in {"model_type", "model_attributes_type"}:
+            return Problem(where, line, f"{key}: is a section, not a value")
+        shown = f" (got {_shown(dotted, details['input'])})" if dotted in leaves else ""
+        return Problem(where, line, f"{key}: {details['msg'].removeprefix('Value error, ')}{shown}")
+
+    def _origin(self, dotted: str) -> tuple[str, int, str]:
+        section, _, leaf = dotted.rpartition(".")
+        if leaf in (self.overrides.get(section, {}) if section else self.overrides):
+            return "command line", 0, dotted
+        for name in self.variables:
+            if _dotted(name) == dotted:
+                return "environment", 0, name
+        for name in self.secrets:
+            if _dotted(name) == dotted:
+                return str(self.credentials), 0, name
+        return str(self.file), _line_of(dotted, self.file.read_text(encoding="utf-8")), dotted
+
+
+def _leaves() -> dict[str, bool]:
+    """Every setting's dotted name, and whether it is secret."""
+    leaves: dict[str, bool] = {}
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            inner = field.annotation.model_fields.items()
+            leaves |= {f"{name}.{leaf}": each.annotation is SecretStr for leaf, each in inner}
+        else:
+            leaves[name] = False
+    return leaves
+
+
+def _dotted(name: str) -> str:
+    """`LANDINGD_MQTT__PORT`, or the credential `mqtt__port`, as the file would say it: `mqtt.port`."""
+    return name.lower().removeprefix(PREFIX.lower()).replace("__", ".")
+
+
+def _variable(dotted: str) -> str:
+    return PREFIX + dotted.upper().replace(".", "__")
+
+
+def _nearest(dotted: str, known: Iterable[str]) -> str | None:
+    """The setting that was probably meant: one spelt nearly so, or one of that name in another section."""
+    for name in known:
+        if name.rpartition(".")[2] == dotted.rpartition(".")[2]:
+            return name
+    return next(iter(difflib.get_close_matches(dotted, known, n=1, cutoff=0.7)), None)
+
+
+def _shown(dotted: str, given: object) -> str:
+    return "**********" if _leaves()[dotted] else repr(given)[:60]
+
+
+def _line_of(dotted: str, toml: str) -> int:
+    """The line on which a setting or a section stands, 0 where it is in no plain form."""
+    section = ""
+    for number, line in enumerate(toml.splitlines(), start=1):
+        header = re.match(r"\s*\[\s*([\w.-]+)\s*\]", line)
+        key = re.match(r"\s*([\w.-]+)\s*=", line)
+        if header:
+            section = header[1] + "."
+        if dotted == (section[:-1] if header else section + key[1] if key else None):
+            return number
+    return 0
+
+
+def _syntax_error(file: Path, error: tomllib.TOMLDecodeError) -> str:
+    """The parser's message has the line at its end, and no file."""
+    at = re.fullmatch(r"(.*) \(at line (\d+), column \d+\)", str(error), re.DOTALL)
+    what, line = (at[1], int(at[2])) if at else (str(error), 0)
+    return str(Problem(str(file), line, f"is no valid TOML: {what}"))
