@@ -106,9 +106,7 @@ class Daemon:
         landing.ignore_lease_signal()
         async with contextlib.AsyncExitStack() as stack:
             if self._settings.broker.embedded:
-                await stack.enter_async_context(
-                    embedded_broker(self._settings.broker.host, self._settings.broker.port)
-                )
+                await stack.enter_async_context(embedded_broker(self._settings.broker.host, self._settings.broker.port))
             stores = await stack.enter_async_context(_open_stores(self._settings))
             await self._run(stores)
         log.info("stopped")
@@ -181,9 +179,7 @@ class Daemon:
         self._intake = Intake(
             books,
             stores.catalog.jobs,
-            IntakeOptions(
-                settings.landing_dir, settings.landing.scan_interval_seconds, settings.landing.quiet_seconds
-            ),
+            IntakeOptions(settings.landing_dir, settings.landing.scan_interval_seconds, settings.landing.quiet_seconds),
             on_arrived=self._arrived,
         )
         loop = asyncio.get_running_loop()
@@ -287,9 +283,7 @@ class Daemon:
         """Read the jobs again; a bad file keeps the jobs that run, and says so."""
         self._notify.reloading()
         try:
-            catalog = await asyncio.to_thread(
-                load_catalog, self._settings.pipelines_dir, await self._engine.columns()
-            )
+            catalog = await asyncio.to_thread(load_catalog, self._settings.pipelines_dir, await self._engine.columns())
         except JobFileError as error:
             self._reload_problem = str(error)
             log.error("reload_refused", problems=[str(problem) for problem in error.problems])

@@ -28,9 +28,7 @@ def job(dependencies, *, name="shop"):
 def acyclic_jobs(draw):
     """Tasks that depend on earlier ones only, written down in any order."""
     count = draw(st.integers(1, 12))
-    tasks = [
-        (f"t{n}", [f"t{m}" for m in draw(st.sets(st.integers(0, n - 1)))] if n else []) for n in range(count)
-    ]
+    tasks = [(f"t{n}", [f"t{m}" for m in draw(st.sets(st.integers(0, n - 1)))] if n else []) for n in range(count)]
     return job(draw(st.permutations(tasks)))
 
 

@@ -50,9 +50,7 @@ def test_what_is_complete_stays_complete_while_nothing_changes(a_look, now_s, la
 
 
 @given(looks, seconds, seconds, seconds, seconds)
-def test_what_is_complete_under_a_long_wait_is_complete_under_a_shorter_one(
-    a_look, now_s, wait_s, more_s, floor_s
-):
+def test_what_is_complete_under_a_long_wait_is_complete_under_a_shorter_one(a_look, now_s, wait_s, more_s, floor_s):
     if isinstance(verdict(a_look, now_s=now_s, wait_s=wait_s + more_s, quiet_floor_s=floor_s), Complete):
         assert isinstance(verdict(a_look, now_s=now_s, wait_s=wait_s, quiet_floor_s=floor_s), Complete)
 
@@ -111,17 +109,13 @@ def test_proof_is_enough_without_any_wait(hint, lease, evidence):
 @pytest.mark.parametrize("hint", [Hint.CLOSED, Hint.SCAN])
 def test_where_writers_cannot_be_seen_silence_stands_in_for_proof(hint):
     a_look = look(hint, Lease.UNKNOWN)
-    assert verdict(a_look, now_s=NOW_S + 0.5) == Wait(
-        "changed 0.5 s ago, to be quiet for 2 s", NOW_S + FLOOR_S
-    )
+    assert verdict(a_look, now_s=NOW_S + 0.5) == Wait("changed 0.5 s ago, to be quiet for 2 s", NOW_S + FLOOR_S)
     assert verdict(a_look, now_s=NOW_S + 2.0) == Complete("unchanged for 2.0 s; writers cannot be seen here")
 
 
 def test_the_triggers_wait_is_kept_whatever_else_is_proven():
     moved = look(Hint.MOVED)
-    assert verdict(moved, now_s=NOW_S + 59, wait_s=60) == Wait(
-        "changed 59.0 s ago, to be quiet for 60 s", NOW_S + 60
-    )
+    assert verdict(moved, now_s=NOW_S + 59, wait_s=60) == Wait("changed 59.0 s ago, to be quiet for 60 s", NOW_S + 60)
     assert verdict(moved, now_s=NOW_S + 60, wait_s=60) == Complete("moved into place; unchanged for 60.0 s")
 
 
@@ -188,7 +182,5 @@ def test_a_trigger_says_why_it_does_not_look_at_a_file(path, reason):
 
 
 def test_without_recursive_only_the_directory_itself_counts():
-    given_paths = {
-        path: ignored_reason(path, pattern="*", exclude=(), recursive=False) for path in (b"a", b"b/a")
-    }
+    given_paths = {path: ignored_reason(path, pattern="*", exclude=(), recursive=False) for path in (b"a", b"b/a")}
     assert given_paths == {b"a": None, b"b/a": "in a subdirectory and recursive is off"}

@@ -298,10 +298,7 @@ UNREADABLE = {
     "a bracket too few": (
         "name: a\ntasks: [a\n",
         3,
-        (
-            "not valid YAML: expected ',' or ']', but got '<stream end>' "
-            "(while parsing a flow sequence, from line 2)"
-        ),
+        ("not valid YAML: expected ',' or ']', but got '<stream end>' (while parsing a flow sequence, from line 2)"),
     ),
     "a tab": (
         "name: a\n\ttasks: []\n",
@@ -409,14 +406,22 @@ WRONG = {
         sql_task(f"max_retries: {'9' * 5000}"),
         [
             (3, f"{'9' * 50!r} cannot be read as int", None),
-            (3, f"'max_retries' must be a whole number, found text '{'9' * 5000}'"[:300] + "...", None),
+            (3, f"'max_retries' must be a whole number, found text '{'9' * 5000}'"[: tree.WHAT_MAX] + "...", None),
         ],
     ),
     "a number that is too long to be written out": (
         sql_task(f"max_retries: 0x{'f' * 5000}"),
         [
-            (3, f"'max_retries' must be from -1 to 1000000000, found 0x{'f' * 5000}"[:300] + "...", None),
+            (3, f"'max_retries' must be from -1 to 1000000000, found 0x{'f' * 5000}"[: tree.WHAT_MAX] + "...", None),
         ],
+    ),
+    "half of a surrogate pair": (
+        top('description: "\\ud83d"'),
+        [(3, r"'\ud83d' cannot be read as str", None)],
+    ),
+    "a key of half of a surrogate pair": (
+        top('tags: {"\\ud83d": x}'),
+        [(3, r"'\ud83d' cannot be read as str", None)],
     ),
     "faults that differ in their hints only": (
         "{tasks: [{task_key: a, sql: a.sql, tabel: x}], parameters: [{name: a, default: b, tabel: x}]}\n",
@@ -447,10 +452,7 @@ WRONG = {
         ],
     ),
     "a wrapper's neighbours": (
-        (
-            "bundle: {name: a}\nvariabels: {}\n"
-            "resources:\n  jobs:\n    a:\n      tasks: [{task_key: a, sql: a.sql}]\n"
-        ),
+        ("bundle: {name: a}\nvariabels: {}\nresources:\n  jobs:\n    a:\n      tasks: [{task_key: a, sql: a.sql}]\n"),
         [
             (1, "'bundle' is not supported yet", None),
             (2, "unknown key 'variabels'", None),
@@ -719,6 +721,10 @@ WRONG = {
         "tasks:\n  - task_key: a\n    sql: ../x/a.sql\n",
         [(3, "'../x/a.sql' is not below the job's folder", None)],
     ),
+    "a SQL file whose name no file can have": (
+        f"tasks:\n  - task_key: a\n    sql: {'a' * 260}.sql\n",
+        [(3, f"pipelines/shop/{'a' * 260}.sql cannot be read: File name too long", None)],
+    ),
     # ingest
     "an ingest without a trigger": (
         "tasks:\n  - task_key: a\n    ingest: {}\n    table: bronze.a\n",
@@ -784,11 +790,7 @@ WRONG = {
     ),
     "a key of Auto Loader": (ingest("header: true"), [(6, "'header' is not supported yet", None)]),
     "an anchor that repeats a fault": (
-        (
-            "tasks:\n"
-            "  - {task_key: a, sql: a.sql, parameters: &p [x]}\n"
-            "  - {task_key: b, sql: a.sql, parameters: *p}\n"
-        ),
+        ("tasks:\n  - {task_key: a, sql: a.sql, parameters: &p [x]}\n  - {task_key: b, sql: a.sql, parameters: *p}\n"),
         [
             (2, "'parameters' must be a mapping, found a list", None),
             (3, "'parameters' must be a mapping, found a list", None),

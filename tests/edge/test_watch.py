@@ -2,7 +2,7 @@
 
 Nothing here sleeps: what did not arrive is proven by a file that lands afterwards and does.
 """
-# ruff: noqa: PTH -- a name that is not UTF-8 is bytes, and pathlib takes none
+# ruff: noqa: PTH104 -- a name that is not UTF-8 is bytes, and pathlib takes none
 
 import ctypes
 import errno
@@ -261,9 +261,7 @@ def renamed_away(root: Path) -> None:
 
 @pytest.mark.parametrize("goes", [deleted, renamed_away])
 @pytest.mark.parametrize("recursive", [False, True])
-def test_a_root_that_went_away_and_came_back_is_watched_again_and_to_be_scanned(
-    landing_dir, watched, goes, recursive
-):
+def test_a_root_that_went_away_and_came_back_is_watched_again_and_to_be_scanned(landing_dir, watched, goes, recursive):
     seen = watched(landing_dir, recursive=recursive)
     goes(landing_dir)
     gone(seen)

@@ -37,7 +37,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _common(
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="landingd.toml; else $LANDINGD_CONFIG, config/, /etc/landingd/.")
+        Path | None,
+        typer.Option("--config", "-c", help="landingd.toml; else $LANDINGD_CONFIG, config/, /etc/landingd/."),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
@@ -91,7 +92,9 @@ def serve(
     except* LandingdError as group:
         raise _first(group) from None
     except* EngineBrokenError as group:
-        raise LandingdError(f"the warehouse has to be opened anew: {_first(group)}", hint="start the daemon again") from None
+        raise LandingdError(
+            f"the warehouse has to be opened anew: {_first(group)}", hint="start the daemon again"
+        ) from None
     finally:
         stop_logging()
 
@@ -156,7 +159,9 @@ def run(
 
 
 @app.command()
-def repair(run_id: int, wait: Annotated[bool, typer.Option(help="Wait for the end.")] = True, json: Json = False) -> None:
+def repair(
+    run_id: int, wait: Annotated[bool, typer.Option(help="Wait for the end.")] = True, json: Json = False
+) -> None:
     """Run the failed and skipped tasks of a finished run again, under the same run id."""
     from landingd.cli import render
 
@@ -214,9 +219,7 @@ def show(run_id: int, json: Json = False) -> None:
 
 @app.command()
 def files(
-    state: Annotated[
-        str | None, typer.Option(help="waiting, loaded, quarantined, replaced or ignored.")
-    ] = None,
+    state: Annotated[str | None, typer.Option(help="waiting, loaded, quarantined, replaced or ignored.")] = None,
     job: Annotated[str | None, typer.Option(help="Only of this job.")] = None,
     limit: Limit = 50,
     json: Json = False,
@@ -250,7 +253,9 @@ def plan(job: str, json: Json = False) -> None:
 def query(
     sql: str,
     output: Annotated[str, typer.Option("--format", "-f", help="table, csv, json or parquet.")] = "table",
-    to: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead of standard output.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to a file instead of standard output.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """The rows of one SELECT, through the running daemon; nothing can be written."""
@@ -281,7 +286,8 @@ def reload(json: Json = False) -> None:
 
 @app.command()
 def watch(
-    count: Annotated[int, typer.Option(min=0, help="Leave after so many messages; 0: never.")] = 0, json: Json = False
+    count: Annotated[int, typer.Option(min=0, help="Leave after so many messages; 0: never.")] = 0,
+    json: Json = False,
 ) -> None:
     """The daemon's MQTT topics, live."""
     from landingd.cli.watching import follow

@@ -11,7 +11,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from landingd.errors import LandingdError, NotFoundError, NotRunningError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from landingd.flow.catalog import Catalog
     from landingd.settings import Settings
 
+T = TypeVar("T")
 TIMEOUT_S = 600.0
 
 
@@ -177,16 +178,14 @@ class Asker:
 
     # -- without a daemon --
 
-    def _ask(self, online: Callable[[], Any], offline: Callable[[], Any]) -> Any:
+    def _ask(self, online: Callable[[], T], offline: Callable[[], T]) -> T:
         return online() if self.daemon.runs else offline()
 
-    def _view(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
+    def _view(self, read: Callable[[sqlite3.Connection], T]) -> T:
         from landingd.edge.ledger import views
 
         if not self.settings.ledger_file.exists():
-            raise NotFoundError(
-                f"{self.settings.ledger_file}: no ledger yet", hint="start the daemon: landingd serve"
-            )
+            raise NotFoundError(f"{self.settings.ledger_file}: no ledger yet", hint="start the daemon: landingd serve")
         with contextlib.closing(views.open_views(self.settings.ledger_file)) as db:
             return read(db)
 

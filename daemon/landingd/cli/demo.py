@@ -38,7 +38,9 @@ async def run_demo(settings: Settings, *, scale: float, seed: int) -> int:
             asker = Asker(environment)
             runs = await _watch_and_drop(asker, files, folder, out)
             _show(asker, runs, out)
-    out.print(f"Everything stays in {settings.state_dir}: try [bold]landingd runs[/], [bold]landingd why 2019-Oct.csv[/]")
+    out.print(
+        f"Everything stays in {settings.state_dir}: try [bold]landingd runs[/], [bold]landingd why 2019-Oct.csv[/]"
+    )
     return 0
 
 
@@ -52,7 +54,8 @@ def _clear_last_demo(settings: Settings) -> None:
         shutil.rmtree(settings.landing_dir / JOB, ignore_errors=True)
     elif (state / "ledger.sqlite").exists() or (state / "warehouse.duckdb").exists():
         raise RefusedError(
-            f"{state} holds a ledger that is not a demo's", hint="the demo would delete it; use another --config"
+            f"{state} holds a ledger that is not a demo's",
+            hint="the demo would delete it; use another --config",
         )
     state.mkdir(parents=True, exist_ok=True)
     (state / MARKER).touch()
@@ -110,7 +113,9 @@ async def _watch_and_drop(asker: Asker, files: list[Path], folder: Path, out: Co
     heard: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
     with Progress(*columns, console=out) as progress:
         async with connect(
-            watching.address(settings), will=Message(f"{settings.topic_root}/demo", b"{}"), client_id="landingd-demo"
+            watching.address(settings),
+            will=Message(f"{settings.topic_root}/demo", b"{}"),
+            client_id="landingd-demo",
         ) as link:
             await link.subscribe([f"{settings.topic_root}/#"])
             listening = asyncio.create_task(
@@ -134,7 +139,11 @@ async def _drop(files: list[Path], folder: Path) -> None:
 
 
 async def _until_gold(
-    settings: Settings, heard: "asyncio.Queue[tuple[str, dict[str, Any]]]", progress: Progress, bar: Any, total: int
+    settings: Settings,
+    heard: "asyncio.Queue[tuple[str, dict[str, Any]]]",
+    progress: Progress,
+    bar: Any,
+    total: int,
 ) -> list[int]:
     """Print what the subscriber hears until every file is loaded and the run that took the last one has ended."""
     loaded: set[str] = set()

@@ -172,7 +172,7 @@ def _add_attempts(table: Table, task: Answer) -> None:
 
 
 def timings(steps: Sequence[Answer], out: Console) -> None:
-    """landed -> complete -> run started -> bronze -> silver -> gold, in milliseconds since it landed."""
+    """How long each step took: landed -> complete -> run started -> bronze -> silver -> gold, in milliseconds since it landed."""
     told = [f"{step['step']} {step['since_landed_ms']:,.1f}" for step in steps]
     if told:
         out.print(f"  {' → '.join(told)} [dim](ms since the first file was seen)[/]")
@@ -239,7 +239,9 @@ def plan(answer: Answer) -> None:
     out.print(f"{answer['job']}: {answer['waiting_files']:,} files wait ({answer['waiting_bytes']:,} bytes)")
     table = _table("task", "after", "table", "refresh", "why")
     for task in answer["tasks"]:
-        table.add_row(task["task_key"], ", ".join(task["depends_on"]), task["table"] or "", task["refresh"], task["why"])
+        table.add_row(
+            task["task_key"], ", ".join(task["depends_on"]), task["table"] or "", task["refresh"], task["why"]
+        )
     out.print(table)
 
 

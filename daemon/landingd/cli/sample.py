@@ -126,9 +126,7 @@ def rows_of_size(seed: int, n_bytes: int) -> bytes:
     number = 0
     while left > 0:
         day = datetime(2019, 10, 1, tzinfo=UTC) + timedelta(days=number % 61)
-        piece = block.replace(_BLOCK_TAG, b"%08x" % number).replace(
-            _BLOCK_DAY.encode(), f"{day:%Y-%m-%d}".encode()
-        )
+        piece = block.replace(_BLOCK_TAG, b"%08x" % number).replace(_BLOCK_DAY.encode(), f"{day:%Y-%m-%d}".encode())
         if len(piece) > left:
             piece = piece[: piece.rfind(b"\n", 0, left) + 1]
             left = len(piece)
@@ -160,9 +158,7 @@ def _around(midnight: datetime, seed: int) -> list[str]:
     return list(_events(rng, last_minute, midnight, catalog=_catalog(seed), rows=_SHARED_ROWS_MAX))
 
 
-def _events(
-    rng: Random, start: datetime, end: datetime, *, catalog: Sequence[Product], rows: int
-) -> Iterator[str]:
+def _events(rng: Random, start: datetime, end: datetime, *, catalog: Sequence[Product], rows: int) -> Iterator[str]:
     """Well-formed rows in the order of time, from users who look at a few things and sometimes buy one."""
     step_us = int((end - start).total_seconds() * 1_000_000) // rows
     visits = [_visit(rng, catalog) for _ in range(_OPEN_SESSIONS)]
@@ -243,10 +239,7 @@ def _malformed_rows(name: str, seed: int, rows: int) -> list[int]:
     rng = _rng("malformed", seed, name)
     part = rows // max(1, rows // _ROWS_PER_MALFORMED)
     kind = _below(rng, 4)
-    return [
-        first + 10 + (kind + nth - first - 10) % 4
-        for nth, first in enumerate(range(0, rows - part + 1, part))
-    ]
+    return [first + 10 + (kind + nth - first - 10) % 4 for nth, first in enumerate(range(0, rows - part + 1, part))]
 
 
 def _malformed(line: str, *, kind: int) -> str:

@@ -63,7 +63,8 @@ async def follow(settings: Settings, *, count: int = 0, as_json: bool = False) -
                 raise results[0]
     except LinkLost as error:
         raise NotRunningError(
-            f"the broker at {settings.mqtt.host}:{settings.mqtt.port}: {error}", hint="see [mqtt] in landingd.toml"
+            f"the broker at {settings.mqtt.host}:{settings.mqtt.port}: {error}",
+            hint="see [mqtt] in landingd.toml",
         ) from error
     sys.stdout.flush()
 
@@ -79,7 +80,19 @@ def line(topic: str, payload: dict[str, Any]) -> Text:
     text = Text(f"{(payload.get('time') or '')[11:23]:12} ", style="dim")
     text.append(f"{event:18}", style=COLOURS.get(event, ""))
     text.append(f" {topic}", style="dim")
-    told = ("file", "result", "state", "rows_in", "rows_out", "rows_loaded", "rows_rejected", "how", "duration_ms", "reason", "error")
+    told = (
+        "file",
+        "result",
+        "state",
+        "rows_in",
+        "rows_out",
+        "rows_loaded",
+        "rows_rejected",
+        "how",
+        "duration_ms",
+        "reason",
+        "error",
+    )
     for key in told:
         if payload.get(key) not in {None, ""}:
             text.append(f"  {key}={payload[key]}")

@@ -143,9 +143,7 @@ def _dependents(waits_for: Mapping[str, Collection[str]]) -> dict[str, list[str]
 def _without(waits_for: Mapping[str, Collection[str]], keys: Collection[str]) -> dict[str, list[str]]:
     gone = set(keys)
     return {
-        key: [other for other in others if other not in gone]
-        for key, others in waits_for.items()
-        if key not in gone
+        key: [other for other in others if other not in gone] for key, others in waits_for.items() if key not in gone
     }
 
 

@@ -110,11 +110,11 @@ def after_attempt(
             # As in Databricks, a timeout is not retried unless retry_on_timeout says so.
             error = f"timed out after {after_s:g} s (timeout_seconds)"
             return Decision(TaskState.TERMINATED, Result.TIMEDOUT, failures=status.failures + 1, error=error)
-        case Interrupted(crashed=False):
+        case Interrupted(crashed=crashed):
+            if crashed:
+                return _after_crash(status)
             # A stop is not the task's fault: it costs neither a retry nor a wait.
             return Decision(TaskState.PENDING, failures=status.failures, error="interrupted by a stop of the daemon")
-        case Interrupted(crashed=True):
-            return _after_crash(status)
         case Failed(error=error, permanent=permanent):
             return _after_failure(status, policy, error, permanent=permanent, started_s=started_s, now_s=now_s)
         case _:
@@ -172,7 +172,9 @@ def _is_ready(status: TaskStatus, after: _States) -> bool:
 
 def _skipped(statuses: Sequence[TaskStatus], after: _States) -> tuple[str, ...]:
     """Pending tasks below one that ended without success, transitively and in the run's order."""
-    lost = {key for key, (state, result) in after.items() if state is TaskState.TERMINATED and result is not Result.SUCCESS}
+    lost = {
+        key for key, (state, result) in after.items() if state is TaskState.TERMINATED and result is not Result.SUCCESS
+    }
     skipped: list[str] = []
     changed = True
     while changed:

@@ -41,9 +41,7 @@ def choose_parameters(job: Job, given: Mapping[str, str]) -> dict[str, str]:
     return {name: given.get(name, parameter.default) for name, parameter in declared.items()}
 
 
-def task_parameters(
-    job_params: Mapping[str, str], task: Task, *, context: Mapping[str, str]
-) -> dict[str, str]:
+def task_parameters(job_params: Mapping[str, str], task: Task, *, context: Mapping[str, str]) -> dict[str, str]:
     """What one attempt gets as `$name`: the task's own parameters, resolved, then the job's.
 
     A job parameter wins over a task parameter of the same key, as in Databricks. `month` and `Month` are the

@@ -94,22 +94,31 @@ def _source_obstacle(source: Tree, tracked: Collection[str]) -> str | None:
 
 
 def _content_obstacle(node: Tree, functions: Collection[str]) -> str | None:
-    for part in _walk(node):
-        kind = part.get("class")
-        if kind == "WINDOW":
+    return next(filter(None, (_part_obstacle(part, functions) for part in _walk(node))), None)
+
+
+def _part_obstacle(part: Tree, functions: Collection[str]) -> str | None:
+    match part.get("class"):
+        case "WINDOW":
             return "has a window function"
-        if kind == "SUBQUERY":
+        case "SUBQUERY":
             return "has a subquery"
-        if kind == "PARAMETER":
+        case "PARAMETER":
             return f"depends on the parameter ${part.get('identifier')}"
-        if kind == "FUNCTION":
-            name = str(part["function_name"]).casefold()
-            if name in VOLATILE:
-                return f"{name}() gives another answer each time"
-            if not part["is_operator"] and name not in functions:
-                return f"{name}() is not known to look at one row only"
-        if kind == "COLUMN_REF" and str(part["column_names"][-1]).casefold() in {"rowid", *_TIME_WORDS}:
+        case "FUNCTION":
+            return _function_obstacle(part, functions)
+        case "COLUMN_REF" if str(part["column_names"][-1]).casefold() in _TIME_WORDS | {"rowid"}:
             return f"{part['column_names'][-1]} gives another answer each time"
+        case _:
+            return None
+
+
+def _function_obstacle(part: Tree, functions: Collection[str]) -> str | None:
+    name = str(part["function_name"]).casefold()
+    if name in VOLATILE:
+        return f"{name}() gives another answer each time"
+    if not part["is_operator"] and name not in functions:
+        return f"{name}() is not known to look at one row only"
     return None
 
 

@@ -303,9 +303,7 @@ def _tls_context(address: Address) -> ssl.SSLContext | None:
             # Without a password at hand OpenSSL would ask for one, on the terminal, and wait.
             context.load_cert_chain(address.cert_file, address.key_file, password=lambda: "")
     except OSError as error:
-        files = ", ".join(
-            str(file) for file in (address.ca_file, address.cert_file, address.key_file) if file
-        )
+        files = ", ".join(str(file) for file in (address.ca_file, address.cert_file, address.key_file) if file)
         raise ConfigError(f"{files}: cannot be used for TLS: {error}") from None
     return context
 
@@ -340,9 +338,7 @@ def _late_writer_ignored(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
     def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        late = (
-            isinstance(error, OSError) and error.errno == errno.EBADF and "add_writer" in context["message"]
-        )
+        late = isinstance(error, OSError) and error.errno == errno.EBADF and "add_writer" in context["message"]
         if late:
             return
         if before is None:

@@ -8,7 +8,7 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,14 @@ Handler = Callable[[Parameters], Awaitable[Any]]
 _STATUS_OF_EXIT_CODE = {65: 409, 66: 404, 69: 503, 75: 503, 78: 422}
 
 
+class _Server(uvicorn.Server):
+    """The daemon stops by its own order of steps: uvicorn must not take SIGTERM for itself."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 class ControlSocket:
     """One listening socket. `handlers` maps "GET /v1/runs/{run_id}" to what answers it."""
 
@@ -51,11 +59,13 @@ class ControlSocket:
         self._listener = _listen(path)
         routes = [_route(pattern, handler) for pattern, handler in handlers.items()]
         config = uvicorn.Config(
-            Starlette(routes=routes), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+            Starlette(routes=routes),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
         )
-        self._server = uvicorn.Server(config)
-        # The daemon stops by its own order of steps; uvicorn must not take SIGTERM for itself.
-        self._server.capture_signals = contextlib.nullcontext
+        self._server = _Server(config)
 
     async def serve(self) -> None:
         """Answer requests until `stop`."""

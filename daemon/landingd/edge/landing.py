@@ -393,7 +393,7 @@ class _Lines:
         self._toggle(len(parts) - 1)
 
     def _count_around_quotes_without_blank_lines(self, chunk: bytes) -> None:
-        """Without blank lines only quotes and newlines matter, and a pair of quotes around no newline does not.
+        """Without blank lines only quotes and newlines matter, and two quotes around no newline do not.
 
         Of a line with twenty quotes nothing is left to split.
         """

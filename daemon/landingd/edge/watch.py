@@ -124,9 +124,7 @@ class Watch:
         return [blind for root in self._roots for blind in self._checked(root)]
 
     def _checked(self, root: "_Root") -> "Iterator[Blind]":
-        if root.armed is not None and (
-            root.armed.identity != _identity(root.path) or not self._listens(root)
-        ):
+        if root.armed is not None and (root.armed.identity != _identity(root.path) or not self._listens(root)):
             self._disarm(root)
         if root.armed is None and self._arm(root):
             self._scan(root, _WATCHED_NOW)
@@ -367,9 +365,7 @@ else:
     class _Group(InotifyWatchGroup):
         """The kernel's watches of one root and what is below it."""
 
-        def __init__(
-            self, fd: InotifyFD, path: bytes, *, recursive: bool, on_overflow: Callable[[], None]
-        ) -> None:
+        def __init__(self, fd: InotifyFD, path: bytes, *, recursive: bool, on_overflow: Callable[[], None]) -> None:
             self._unwatched: set[bytes] = set()  # before the base class, which begins to watch at once
             self._on_overflow = on_overflow
             mask = Mask(_MASK | (In.IN_CREATE if recursive else 0))
@@ -397,9 +393,7 @@ else:
                 self._unwatched.clear()
                 for path in before:
                     self._add_all_callbacks(path)
-                now_watched = dict.fromkeys(
-                    (path for path in before if path not in self._unwatched), _WATCHED_NOW
-                )
+                now_watched = dict.fromkeys((path for path in before if path not in self._unwatched), _WATCHED_NOW)
                 return now_watched | {path: _unreadable(path) or _UNWATCHED for path in self._unwatched}
 
     class _Emitter(InotifyFullEmitter):

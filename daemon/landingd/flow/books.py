@@ -137,8 +137,9 @@ class Books:
     async def has_work(self, job: Job) -> bool:
         """Whether next_run would find anything (ignoring the cool-down)."""
         return await self._ledger.transact(
-            lambda ledger: bool(ledger.pending_files(job.name, 1))
-            or any(run.job == job.name for run in ledger.open_runs())
+            lambda ledger: (
+                bool(ledger.pending_files(job.name, 1)) or any(run.job == job.name for run in ledger.open_runs())
+            )
         )
 
     async def cooling_until_s(self, job: Job) -> float:
@@ -277,9 +278,7 @@ def _next_run(ledger: Ledger, job: Job, now_s: float) -> Started | None:
         return None
     key = triggers.files_key(file_ids)
     defaults = {p.name: p.default for p in job.parameters}
-    run_id = _add_run(
-        ledger, job, TriggerType.FILE_ARRIVAL, key, parameters=defaults, now_s=now_s, file_ids=file_ids
-    )
+    run_id = _add_run(ledger, job, TriggerType.FILE_ARRIVAL, key, parameters=defaults, now_s=now_s, file_ids=file_ids)
     run = ledger.run(run_id) if run_id is not None else None
     return _start(ledger, run, now_s) if run else None
 
@@ -357,7 +356,7 @@ def _conclude(
         now_s=now_s,
     )
     verdict = lifecycle.conclude(_statuses(tasks), key.task_key, decision)
-    _record_attempt(ledger, key, outcome, verdict.decision, mine, now_s)
+    _record_attempt(ledger, key, outcome, verdict.decision, task=mine, now_s=now_s)
     ledger.skip_tasks(key.run_id, verdict.skipped, now_s=now_s)
     _tell_skipped(ledger, key.run_id, verdict.skipped, tasks, now_s)
     begun: tuple[AttemptKey, ...] = ()
@@ -373,6 +372,7 @@ def _record_attempt(
     key: AttemptKey,
     outcome: Outcome,
     decision: lifecycle.Decision,
+    *,
     task: TaskRow,
     now_s: float,
 ) -> None:
@@ -392,7 +392,7 @@ def _record_attempt(
     if stats is not None:
         _record_files(ledger, key, stats, now_s)
     if decision.state is not TaskState.PENDING:
-        _tell_task(ledger, key, decision, stats, task.started_at_s, now_s)
+        _tell_task(ledger, key, decision, stats=stats, started_s=task.started_at_s, now_s=now_s)
 
 
 def _record_files(ledger: Ledger, key: AttemptKey, stats: Stats, now_s: float) -> None:
@@ -404,7 +404,11 @@ def _record_files(ledger: Ledger, key: AttemptKey, stats: Stats, now_s: float) -
             ledger.replace(load.file_id, reason=load.gone)
         else:
             gone = ledger.load(key, load, now_s=now_s)
-            counts = {"rows_in": load.rows_in, "rows_loaded": load.rows_loaded, "rows_rejected": load.rows_rejected}
+            counts = {
+                "rows_in": load.rows_in,
+                "rows_loaded": load.rows_loaded,
+                "rows_rejected": load.rows_rejected,
+            }
             _tell_file(ledger, "loaded", load.file_id, now_s, run_id=key.run_id, task_key=key.task_key, **counts)
             for old in gone:
                 _tell_file(ledger, "replaced", old, now_s, run_id=key.run_id, task_key=key.task_key, by=load.file_id)
@@ -452,9 +456,10 @@ def _tell_task(
     ledger: Ledger,
     key: AttemptKey,
     decision: lifecycle.Decision,
-    stats: Stats | None,
-    started_s: float | None,
+    *,
     now_s: float,
+    stats: Stats | None = None,
+    started_s: float | None = None,
 ) -> None:
     run = ledger.run(key.run_id)
     assert run is not None  # noqa: S101 -- its task was read in this transaction
@@ -476,14 +481,12 @@ def _tell_task(
     ledger.tell([Notice(topic, payload)])
 
 
-def _tell_skipped(
-    ledger: Ledger, run_id: int, skipped: Sequence[str], tasks: Sequence[TaskRow], now_s: float
-) -> None:
+def _tell_skipped(ledger: Ledger, run_id: int, skipped: Sequence[str], tasks: Sequence[TaskRow], now_s: float) -> None:
     for task in tasks:
         if task.task_key in skipped:
             decision = lifecycle.Decision(TaskState.TERMINATED, Result.UPSTREAM_FAILED)
             key = AttemptKey(run_id, task.task_key, task.attempts)
-            _tell_task(ledger, key, decision, None, None, now_s)
+            _tell_task(ledger, key, decision, now_s=now_s)
 
 
 def _outcome_word(outcome: Outcome) -> str:
@@ -504,9 +507,7 @@ def _policy(job: Job | None, task_key: str) -> lifecycle.RetryPolicy:
 
 
 def _status(task: TaskRow) -> lifecycle.TaskStatus:
-    return lifecycle.TaskStatus(
-        task.task_key, task.depends_on, task.state, task.result, task.failures, task.crashes
-    )
+    return lifecycle.TaskStatus(task.task_key, task.depends_on, task.state, task.result, task.failures, task.crashes)
 
 
 def _statuses(tasks: Sequence[TaskRow]) -> list[lifecycle.TaskStatus]:

@@ -60,45 +60,58 @@ def load_catalog(pipelines: Path, existing: Columns) -> Catalog:
 
 def _bind(jobs: list[Job], binding: Binding, problems: list[Problem]) -> Catalog:
     tasks = {task.table.casefold(): (job, task) for job in jobs for task in job.tasks if task.table}
-    refreshes: dict[str, refresh.Refresh] = {}
-    definitions: dict[str, str] = {}
-    unbound: list[Problem] = []
-    for job, task in tasks.values():
+    for _, task in tasks.values():
         if task.ingest and task.table:
             binding.add_raw_table(task.table, task.ingest.schema_hints)
-    tracked = {table for table, (_, task) in tasks.items() if task.ingest}
+    draft = _Draft(binding, problems, tracked={table for table, (_, task) in tasks.items() if task.ingest})
     for job, task in _upstream_first(tasks, binding, problems):
-        _bind_table(job, task, binding, tracked, refreshes, definitions, problems, unbound)
+        draft.add_table(job, task)
     for job in jobs:
         for task in job.tasks:
             if task.sql is not None and task.table is None:
-                _note(task, binding.bind_script(task.sql, _parameter_names(job, task)), problems, unbound)
-    return Catalog(tuple(jobs), refreshes, definitions, tuple(unbound))
+                draft.note(task, binding.bind_script(task.sql, _parameter_names(job, task)))
+    return Catalog(tuple(jobs), draft.refreshes, draft.definitions, tuple(draft.unbound))
 
 
-def _bind_table(
-    job: Job,
-    task: Task,
-    binding: Binding,
-    tracked: set[str],
-    refreshes: dict[str, refresh.Refresh],
-    definitions: dict[str, str],
-    problems: list[Problem],
-    unbound: list[Problem],
-) -> None:
-    if task.sql is None or task.table is None:
-        return
-    statement = binding.parse(task.sql)
-    table = task.table.casefold()
-    chosen = refresh.choose(statement, declared=task.refresh, tracked=tracked, functions=binding.functions)
-    if task.refresh == "append" and chosen.upstream is None:
-        problems.append(_problem(task, f"cannot be refreshed by appending: it {chosen.reason}", "leave out `refresh: append`"))
-    if chosen.upstream is not None:
-        tracked.add(table)
-    above = {t: definitions[t] for t in refresh.tables_read(statement) if t in definitions}
-    refreshes[table] = chosen
-    definitions[table] = refresh.definition(task.sql, chosen, above)
-    _note(task, binding.bind_table(task.table, task.sql, _parameter_names(job, task)), problems, unbound)
+@dataclass(slots=True)
+class _Draft:
+    """A catalog in the making: tables come in the order in which they read each other."""
+
+    binding: Binding
+    problems: list[Problem]
+    tracked: set[str]
+    """Tables that know which file each of their rows came from."""
+    refreshes: dict[str, refresh.Refresh] = field(default_factory=dict[str, refresh.Refresh])
+    definitions: dict[str, str] = field(default_factory=dict[str, str])
+    unbound: list[Problem] = field(default_factory=list[Problem])
+
+    def add_table(self, job: Job, task: Task) -> None:
+        """Choose how the table is refreshed, and bind its SELECT."""
+        if task.sql is None or task.table is None:
+            return
+        statement = self.binding.parse(task.sql)
+        table = task.table.casefold()
+        chosen = refresh.choose(
+            statement, declared=task.refresh, tracked=self.tracked, functions=self.binding.functions
+        )
+        if task.refresh == "append" and chosen.upstream is None:
+            what = f"cannot be refreshed by appending: it {chosen.reason}"
+            self.problems.append(_problem(task, what, "leave out `refresh: append`"))
+        if chosen.upstream is not None:
+            self.tracked.add(table)
+        above = {t: self.definitions[t] for t in refresh.tables_read(statement) if t in self.definitions}
+        self.refreshes[table] = chosen
+        self.definitions[table] = refresh.definition(task.sql, chosen, above)
+        self.note(task, self.binding.bind_table(task.table, task.sql, _parameter_names(job, task)))
+
+    def note(self, task: Task, bound: Bound) -> None:
+        """Keep what binding found."""
+        if bound.error is not None:
+            self.problems.append(_problem(task, bound.error, bound.hint, line=bound.line))
+        elif bound.missing:
+            what = f"not bound: nothing is known yet about the columns of {', '.join(bound.missing)}"
+            hint = "give the ingest task `schema_hints`, or let a first file arrive"
+            self.unbound.append(_problem(task, what, hint))
 
 
 def _upstream_first(
@@ -118,7 +131,9 @@ def _upstream_first(
         free = [t for t in waiting if not (reads[t] & reads.keys()) - set(ordered) - {t}]
         if not free:
             first = tasks[waiting[0]][1]
-            problems.append(_problem(first, f"the tables {', '.join(waiting)} are made from each other in a circle", None))
+            problems.append(
+                _problem(first, f"the tables {', '.join(waiting)} are made from each other in a circle", None)
+            )
             break
         ordered += free
     for table in ordered:
@@ -151,14 +166,6 @@ def _parameter_names(job: Job, task: Task) -> frozenset[str]:
 
 BUILT_IN_PARAMETERS = frozenset({"run_id", "job_name", "task_key"})
 """Values that every SQL may bind, whatever the job declares."""
-
-
-def _note(task: Task, bound: Bound, problems: list[Problem], unbound: list[Problem]) -> None:
-    if bound.error is not None:
-        problems.append(_problem(task, bound.error, bound.hint, line=bound.line))
-    elif bound.missing:
-        what = f"not bound: nothing is known yet about the columns of {', '.join(bound.missing)}"
-        unbound.append(_problem(task, what, "give the ingest task `schema_hints`, or let a first file arrive"))
 
 
 def _problem(task: Task, what: str, hint: str | None, *, line: int = 0) -> Problem:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -155,7 +156,7 @@ class Intake:
             self._scan_at_s = now_s + self._options.scan_interval_s
             await self._scan()
         for batch in _parts(self._due(now_s), LOOK_AT_ONCE_MAX):
-            seen = await self._in_thread(lambda batch=batch: [self._look_at(*item) for item in batch])
+            seen = await self._in_thread(partial(self._look_at_all, batch))
             await self._enter(seen, hashing)
 
     async def _sleep_until_due(self) -> None:
@@ -214,6 +215,9 @@ class Intake:
         memory.dirty = {path: hint for path, hint in due.items() if path in memory.hashing}
         return [(path, hint) for path, hint in due.items() if path not in memory.hashing]
 
+    def _look_at_all(self, batch: Sequence[tuple[bytes, Hint]]) -> list[_Seen]:
+        return [self._look_at(path, hint) for path, hint in batch]
+
     def _look_at(self, path: bytes, hint: Hint) -> _Seen:
         """Look at one path and, if it is complete and not large, read it. (On a worker thread.)"""
         matches, _ = triggers.matching(path, self._jobs)
@@ -231,9 +235,7 @@ class Intake:
         except OSError as error:
             return _Seen(path, hint, tuple(matches), trouble=error.strerror or str(error))
 
-    def _decide(
-        self, path: bytes, hint: Hint, signature: Signature, matches: tuple[triggers.Matched, ...]
-    ) -> _Seen:
+    def _decide(self, path: bytes, hint: Hint, signature: Signature, matches: tuple[triggers.Matched, ...]) -> _Seen:
         now_s = self._clock()
         sighting = self._memory.sightings.get(path)
         same = sighting is not None and sighting.signature == signature
@@ -262,7 +264,14 @@ class Intake:
             return _Seen(seen.path, seen.hint, seen.matches, gone=True)
         except OSError as error:
             return _Seen(seen.path, seen.hint, seen.matches, trouble=error.strerror or str(error))
-        return _Seen(seen.path, seen.hint, seen.matches, signature=seen.signature, complete=seen.complete, print=fingerprint)
+        return _Seen(
+            seen.path,
+            seen.hint,
+            seen.matches,
+            signature=seen.signature,
+            complete=seen.complete,
+            print=fingerprint,
+        )
 
     # -- entering --
 
@@ -279,9 +288,8 @@ class Intake:
                 hashing.create_task(self._hash_large(one, hashing))
             elif one.wait is not None or one.trouble is not None:
                 waits += self._keep_waiting(one)
-            else:
-                if self._memory.sightings.pop(one.path, None) is not None and one.gone:
-                    gone += [(m.job, one.path) for m in one.matches]
+            elif self._memory.sightings.pop(one.path, None) is not None and one.gone:
+                gone += [(m.job, one.path) for m in one.matches]
         if waits:
             await self._books.wait(waits)
         if gone:
@@ -295,7 +303,11 @@ class Intake:
             self._memory.known.setdefault(arrival.job, {})[arrival.path] = arrival.signature
             self._memory.sightings.pop(arrival.path, None)
             log.info(
-                "file_arrived", job=arrival.job, file=shown(arrival.path), what=what.value, evidence=arrival.evidence
+                "file_arrived",
+                job=arrival.job,
+                file=shown(arrival.path),
+                what=what.value,
+                evidence=arrival.evidence,
             )
         for job in {arrival.job for arrival in arrivals}:
             self._on_arrived(job)

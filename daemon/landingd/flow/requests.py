@@ -157,7 +157,10 @@ def ignored_files(catalog: Catalog, root: Path) -> list[dict[str, Any]]:
             matches, reason = triggers.matching(prefix + path, catalog.jobs)
             if not matches:
                 found[prefix + path] = {
-                    "file": shown(prefix + path), "state": "ignored", "reason": reason, "size": signature.size
+                    "file": shown(prefix + path),
+                    "state": "ignored",
+                    "reason": reason,
+                    "size": signature.size,
                 }
     return [found[path] for path in sorted(found)]
 
@@ -186,10 +189,12 @@ def relative_to_root(named: str, root: Path) -> bytes:
     raw = os.fsencode(named)
     prefix = os.fsencode(root) + b"/"
     if raw.startswith(b"/"):
-        return raw[len(prefix) :] if raw.startswith(prefix) else raw
+        return raw.removeprefix(prefix)
     if os.path.lexists(os.path.join(prefix, raw)) or b"\\" not in raw:
         return raw
-    return raw.decode("utf-8", "surrogateescape").encode("raw_unicode_escape").decode("unicode_escape").encode("latin-1")
+    return (
+        raw.decode("utf-8", "surrogateescape").encode("raw_unicode_escape").decode("unicode_escape").encode("latin-1")
+    )
 
 
 def plan(
@@ -199,7 +204,11 @@ def plan(
     steps = []
     for task_key in graph.order(job):
         task = job.task(task_key)
-        step: dict[str, Any] = {"task_key": task_key, "depends_on": list(task.depends_on), "table": task.table}
+        step: dict[str, Any] = {
+            "task_key": task_key,
+            "depends_on": list(task.depends_on),
+            "table": task.table,
+        }
         if task.ingest is not None:
             step |= {"refresh": "ingest", "why": f"loads the files that match {task.ingest.pattern}"}
         elif task.table is None:
@@ -209,9 +218,17 @@ def plan(
             made_by = definitions.get(task.table)
             stands = made_by == (catalog.definitions[task.table.casefold()], chosen.mode.value)
             first = "" if stands else "; this time in full, " + ("its definition changed" if made_by else "it is new")
-            step |= {"refresh": chosen.mode.value, "why": chosen.reason + (first if chosen.mode == "append" else "")}
+            step |= {
+                "refresh": chosen.mode.value,
+                "why": chosen.reason + (first if chosen.mode == "append" else ""),
+            }
         steps.append(step)
-    return {"job": job.name, "waiting_files": waiting["files"], "waiting_bytes": waiting["bytes"], "tasks": steps}
+    return {
+        "job": job.name,
+        "waiting_files": waiting["files"],
+        "waiting_bytes": waiting["bytes"],
+        "tasks": steps,
+    }
 
 
 def _limit(asked: Parameters) -> int:

@@ -44,7 +44,9 @@ log = structlog.get_logger("landingd.runner")
 class Runner:
     """Executes runs. `stop` lets attempts finish and begins no new ones."""
 
-    def __init__(self, books: Books, engine: Engine, landing_root: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, books: Books, engine: Engine, landing_root: Path, clock: Callable[[], float] = time.time
+    ) -> None:
         self._books = books
         self._engine = engine
         self._root = landing_root

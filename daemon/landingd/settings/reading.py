@@ -116,9 +116,7 @@ class _Sources:
         }
         self.credentials = credentials
         self.secrets = [path.name for path in sorted(credentials.iterdir())] if credentials else []
-        self.unknown = [
-            name for name in (*sorted(self.variables), *self.secrets) if _dotted(name) not in _leaves()
-        ]
+        self.unknown = [name for name in (*sorted(self.variables), *self.secrets) if _dotted(name) not in _leaves()]
 
     def read(self) -> Settings:
         """Stack the places; names that nothing is called are left out here, since `misspelt` tells them."""
@@ -131,9 +129,7 @@ class _Sources:
 
         class Credentials(NestedSecretsSettingsSource):
             def _load_env_vars(self) -> Mapping[str, str | None]:
-                return {
-                    name: text for name, text in super()._load_env_vars().items() if _dotted(name) in known
-                }
+                return {name: text for name, text in super()._load_env_vars().items() if _dotted(name) in known}
 
         class Layered(Settings):
             @classmethod

@@ -40,7 +40,6 @@ from landingd.model import (
     Outcome,
     Plan,
     ScriptPlan,
-    SourceFile,
     Stats,
     TablePlan,
     TimedOut,
@@ -101,9 +100,7 @@ class Engine:
 
     # -- attempts --
 
-    async def execute(
-        self, plan: Plan, *, timeout_s: float = 0.0, checks: csvload.FileChecks = NO_CHECKS
-    ) -> Outcome:
+    async def execute(self, plan: Plan, *, timeout_s: float = 0.0, checks: csvload.FileChecks = NO_CHECKS) -> Outcome:
         """Carry out one attempt in one transaction; never raises for what SQL or a file can do wrong.
 
         `timeout_s` (0: none) counts from the moment the lane is free. `checks` answers what an ingest asks about
@@ -156,9 +153,7 @@ class Engine:
         except duckdb.Error as error:
             return Failed(_message(error), permanent=isinstance(error, _PERMANENT))
 
-    def _attempt_without(
-        self, plan: Plan, checks: csvload.FileChecks, bad: dict[int, str]
-    ) -> Outcome:
+    def _attempt_without(self, plan: Plan, checks: csvload.FileChecks, bad: dict[int, str]) -> Outcome:
         """Run the transaction; if a file makes it fail, find that file and run it again without."""
         try:
             return self._transaction(plan, checks, bad)
@@ -170,9 +165,7 @@ class Engine:
                 raise
             return self._attempt_without(plan, checks, bad | more)
 
-    def _transaction(
-        self, plan: Plan, checks: csvload.FileChecks, bad: dict[int, str]
-    ) -> Outcome:
+    def _transaction(self, plan: Plan, checks: csvload.FileChecks, bad: dict[int, str]) -> Outcome:
         cursor = self._writer
         now = datetime.now(UTC).replace(tzinfo=None)
         cursor.execute("BEGIN").fetchall()
@@ -198,9 +191,7 @@ class Engine:
         with self._commit_gate:
             self._interruptible = False
 
-    def _work(
-        self, plan: Plan, checks: csvload.FileChecks, bad: dict[int, str], now: datetime
-    ) -> Stats:
+    def _work(self, plan: Plan, checks: csvload.FileChecks, bad: dict[int, str], now: datetime) -> Stats:
         match plan:
             case IngestPlan():
                 return self._ingest(plan, checks, bad, now)
@@ -209,9 +200,7 @@ class Engine:
             case ScriptPlan():
                 return tables.run_script(self._writer, plan)
 
-    def _ingest(
-        self, plan: IngestPlan, checks: csvload.FileChecks, bad: dict[int, str], now: datetime
-    ) -> Stats:
+    def _ingest(self, plan: IngestPlan, checks: csvload.FileChecks, bad: dict[int, str], now: datetime) -> Stats:
         good = _without(plan, bad)
         with self._reading() as reading:
             loading = csvload.Loading(self._writer, good, reading, checks)
@@ -246,7 +235,7 @@ class Engine:
             yield reading
         finally:
             for link in os.scandir(reading):
-                os.unlink(link.path)
+                Path(link.path).unlink()
 
     def _write_commit(self, plan: Plan, stats: Stats, now: datetime) -> None:
         # No single commit covers the warehouse and the ledger. The transaction that changes the data also writes

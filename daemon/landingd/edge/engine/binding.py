@@ -50,7 +50,14 @@ class Binding:
             "HAVING bool_and(function_type = 'scalar' AND coalesce(stability, 'CONSISTENT') = 'CONSISTENT')"
         ).fetchall()
         # Parsed as functions, though the list of functions does not have them: they look at one row only.
-        return frozenset(row[0] for row in rows) | {"coalesce", "unnest", "try", "struct_pack", "row", "list_value"}
+        return frozenset(row[0] for row in rows) | {
+            "coalesce",
+            "unnest",
+            "try",
+            "struct_pack",
+            "row",
+            "list_value",
+        }
 
     def _create(self, table: str, columns: Mapping[str, str]) -> None:
         listed = ", ".join(f"{ident(name)} {sql_type}" for name, sql_type in columns.items())
@@ -76,7 +83,9 @@ class Binding:
         """The tree of the one SELECT in a text; raises EngineError where it holds anything else."""
         statements = selects.parse(self._db, sql)
         if len(statements) != 1:
-            raise EngineError(f"a table is made by one SELECT; this file has {len(statements)} statements", permanent=True)
+            raise EngineError(
+                f"a table is made by one SELECT; this file has {len(statements)} statements", permanent=True
+            )
         return statements[0]
 
     def bind_table(self, table: str, sql: str, parameters: Iterable[str]) -> Bound:
@@ -85,9 +94,7 @@ class Binding:
         if bound.error is not None or bound.missing:
             self._unknown.add(table.casefold())
             return bound
-        columns = self._db.execute(
-            f"DESCRIBE {_statement(sql)}", _values(self._db, sql)
-        ).fetchall()
+        columns = self._db.execute(f"DESCRIBE {_statement(sql)}", _values(self._db, sql)).fetchall()
         names = [str(c[0]) for c in columns]
         twice = {n for n in names if [m.casefold() for m in names].count(n.casefold()) > 1}
         if twice:
@@ -105,7 +112,7 @@ class Binding:
                 missing = set(statement.named_parameters) - set(parameters)
                 if missing:
                     return _undeclared(missing)
-                self._db.execute(statement, {n: None for n in statement.named_parameters}).fetchall()
+                self._db.execute(statement, dict.fromkeys(statement.named_parameters)).fetchall()
         except EngineError as error:
             return Bound(error=error.what, hint=error.hint)
         except duckdb.Error as error:

@@ -155,9 +155,7 @@ def _detect(loading: Loading, batch: Sequence[SourceFile], new: Sequence[str]) -
     text = _relation(loading, sample, dict.fromkeys(batch[0].columns, "VARCHAR"))
     # 08123 is a postcode, an account, a part: as a number it would come back as 8123.
     checks = ", ".join(f"coalesce(bool_or(regexp_matches({ident(n)}, '^[+-]?0[0-9]')), false)" for n in numbers)
-    padded = loading.cursor.execute(
-        f"SELECT {checks} FROM (SELECT * FROM {text} LIMIT {TYPE_SAMPLE_ROWS})"
-    ).fetchone()
+    padded = loading.cursor.execute(f"SELECT {checks} FROM (SELECT * FROM {text} LIMIT {TYPE_SAMPLE_ROWS})").fetchone()
     _drop_rejects(loading.cursor)
     return types | {n: "VARCHAR" for n, is_padded in zip(numbers, padded or (), strict=True) if is_padded}
 
@@ -197,9 +195,7 @@ def _relation(loading: Loading, batch: Sequence[SourceFile], types: dict[str, st
     columns = struct({name: by_fold[name.casefold()] for name in batch[0].columns})
     paths = strings(tuple(_link(loading, f) for f in batch))
     options = _options(batch[0], loading.plan.ingest)
-    return (
-        f"read_csv({paths}, {options}, auto_detect=false, columns={columns}, filename='_source', store_rejects=true)"
-    )
+    return f"read_csv({paths}, {options}, auto_detect=false, columns={columns}, filename='_source', store_rejects=true)"
 
 
 def _load_batch(loading: Loading, batch: Sequence[SourceFile], types: dict[str, str]) -> None:
@@ -230,7 +226,9 @@ def _judge_batch(loading: Loading, batch: Sequence[SourceFile], inserted: int) -
         if not result.loaded:
             bad.append(file.file_id)
     if bad:
-        loading.cursor.execute(f"DELETE FROM {loading.table} WHERE _file_id IN (SELECT unnest($ids))", {"ids": bad}).fetchall()
+        loading.cursor.execute(
+            f"DELETE FROM {loading.table} WHERE _file_id IN (SELECT unnest($ids))", {"ids": bad}
+        ).fetchall()
     if not clean:
         _keep_rejects(loading, bad)
     _drop_rejects(loading.cursor)
@@ -285,7 +283,8 @@ def _rejected_rows(loading: Loading) -> dict[int, int]:
 
 def _first_reject(loading: Loading, file: SourceFile) -> str:
     row = loading.cursor.execute(
-        f"SELECT line, error_message FROM ({_REJECTS}) WHERE file_id = $id ORDER BY line LIMIT 1", {"id": file.file_id}
+        f"SELECT line, error_message FROM ({_REJECTS}) WHERE file_id = $id ORDER BY line LIMIT 1",
+        {"id": file.file_id},
     ).fetchone()
     return f"line {row[0]}: {str(row[1]).splitlines()[0]}" if row else "unknown"
 
@@ -325,11 +324,7 @@ def _recognise(loading: Loading) -> None:
 
 def _fresh(loading: Loading) -> list[SourceFile]:
     """Files whose rows entered the table in this attempt."""
-    return [
-        f
-        for f in loading.plan.files
-        if f.file_id not in loading.already and loading.loads[f.file_id].loaded
-    ]
+    return [f for f in loading.plan.files if f.file_id not in loading.already and loading.loads[f.file_id].loaded]
 
 
 def take_out(cursor: duckdb.DuckDBPyConnection, table: str, file_ids: Sequence[int]) -> None:

@@ -34,9 +34,13 @@ def read_jobs(folder: Path, *, shown_root: Path | None = None) -> Read:
     jobs: list[Job] = []
     problems: list[Problem] = []
     for child in children:
-        more_jobs, more_problems = _read_child(child, shown_root)
-        jobs += more_jobs
-        problems += more_problems
+        try:
+            more_jobs, more_problems = _read_child(child, shown_root)
+        except OSError as error:
+            problems.append(Problem(_shown(child, shown_root), 0, f"cannot be read: {error.strerror}"))
+        else:
+            jobs += more_jobs
+            problems += more_problems
     if not jobs and not problems:
         hint = "a job is a folder with a job.yml in it"
         problems.append(Problem(_shown(folder, shown_root), 0, "there is no job here", hint))
@@ -64,9 +68,7 @@ def _read_child(child: Path, shown_root: Path | None) -> Read:
     if len(files) == 1:
         return read_job(files[0], shown_root=shown_root)
     if files:
-        return [], [
-            Problem(_shown(child, shown_root), 0, "has a job.yml and a job.yaml", "remove one of them")
-        ]
+        return [], [Problem(_shown(child, shown_root), 0, "has a job.yml and a job.yaml", "remove one of them")]
     left_over = sorted(file.name for file in child.rglob("*") if file.suffix in (".yml", ".yaml", ".sql"))
     if not left_over:
         return [], []

@@ -24,12 +24,8 @@ def read_ingest(task: Fields) -> Ingest | None:
         pattern=fields.pattern("pattern") or usual.pattern,
         delimiter=_delimiter(fields),
         schema_hints=_schema_hints(fields),
-        schema_evolution=fields.choice(
-            "schema_evolution", ("add_new_columns",), later=later.SCHEMA_EVOLUTIONS
-        ),
-        max_rejected_percent=fields.number(
-            "max_rejected_percent", default=usual.max_rejected_percent, most=100
-        ),
+        schema_evolution=fields.choice("schema_evolution", ("add_new_columns",), later=later.SCHEMA_EVOLUTIONS),
+        max_rejected_percent=fields.number("max_rejected_percent", default=usual.max_rejected_percent, most=100),
         nulls=usual.nulls if nulls is None else tuple(word.text for word in nulls),
     )
     fields.done(later=later.INGEST)

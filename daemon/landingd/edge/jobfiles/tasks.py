@@ -133,19 +133,21 @@ def _sql(fields: Fields) -> tuple[str | None, str | None]:
 
 
 def _sql_text(fields: Fields, path: Path, shown: str) -> str | None:
-    if not path.is_file():
-        hint = did_you_mean(path.name, [other.name for other in path.parent.glob("*.sql")])
-        fields.wrong("sql", f"there is no file {shown}", hint)
-        return None
     try:
-        text = path.read_bytes()[: SQL_BYTES_MAX + 1].decode("utf-8-sig")
+        if not path.is_file():
+            hint = did_you_mean(path.name, [other.name for other in path.parent.glob("*.sql")])
+            fields.wrong("sql", f"there is no file {shown}", hint)
+            return None
+        with path.open("rb") as file:
+            content = file.read(SQL_BYTES_MAX + 1)
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         fields.wrong("sql", f"{shown} is not UTF-8 (line {line})")
     except OSError as error:
         fields.wrong("sql", f"{shown} cannot be read: {error.strerror}")
     else:
-        if len(text) > SQL_BYTES_MAX:
+        if len(content) > SQL_BYTES_MAX:
             fields.wrong("sql", f"{shown} is larger than {SQL_BYTES_MAX} bytes")
         elif text.strip():
             return text

@@ -19,7 +19,7 @@ from landingd.model import Place
 NODES_MAX = 100_000
 """Values in one file, counted where an alias repeats them: a short file can otherwise stand for billions."""
 DEPTH_MAX = 50
-WHAT_MAX = 300
+WHAT_MAX = 500
 """Characters of a message: it quotes what it found, which can be as long as the file."""
 
 Plain = str | bool | int | float | None
@@ -147,13 +147,14 @@ class _Walk:
         for key, value in node.value:
             line = key.start_mark.line + 1
             entry = Entry(self.node(value, depth=depth + 1), line)
-            if not isinstance(key, yaml.ScalarNode):
+            name = self.node(key, depth=depth + 1)
+            if not isinstance(name, Scalar):
                 self._source.wrong(line, "a key has to be text")
-            elif key.value in entries:
-                first = entries[key.value].line
-                self._source.wrong(line, f"key {key.value!r} is given twice", f"the first is on line {first}")
+            elif name.text in entries:
+                first = entries[name.text].line
+                self._source.wrong(line, f"key {name.text!r} is given twice", f"the first is on line {first}")
             else:
-                entries[key.value] = entry
+                entries[name.text] = entry
         return entries
 
     def _scalar(self, node: yaml.Node, line: int) -> Scalar:
@@ -164,6 +165,7 @@ class _Walk:
             self._source.wrong(line, f"the YAML tag {node.tag!r} is not supported")
         except ValueError:
             self._source.wrong(line, f"{text[:50]!r} cannot be read as {node.tag.rpartition(':')[2]}")
+        text = text.encode("utf-8", "replace").decode()
         return Scalar(text, text, line)
 
 
@@ -180,6 +182,11 @@ class _Core(yaml.SafeLoader):
     """PyYAML's parser with the plain words of YAML 1.2's core schema, and no others."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # PyYAML's own way to declare them
+
+
+def _text(text: str) -> str:
+    text.encode()  # half of a surrogate pair (`\ud800`) could be neither stored nor sent nor printed
+    return text
 
 
 def _number(text: str) -> int:
@@ -201,7 +208,7 @@ _CORE: tuple[tuple[str, str, list[str], Callable[[str], Plain]], ...] = (
         _float,
     ),
 )
-_MEANING: dict[str, Callable[[str], Plain]] = {"tag:yaml.org,2002:str": str}
+_MEANING: dict[str, Callable[[str], Plain]] = {"tag:yaml.org,2002:str": _text}
 for _name, _pattern, _first, _read in _CORE:
     _tag = f"tag:yaml.org,2002:{_name}"
     _MEANING[_tag] = _read

@@ -133,7 +133,8 @@ class Ledger:
     def forget_waiting(self, job: str, path: bytes) -> None:
         """A file went away before it was complete."""
         self._db.execute(
-            "DELETE FROM files WHERE job = ? AND path = ? AND state = 'waiting' AND content_hash IS NULL", (job, path)
+            "DELETE FROM files WHERE job = ? AND path = ? AND state = 'waiting' AND content_hash IS NULL",
+            (job, path),
         )
 
     def incomplete(self, job: str) -> list[bytes]:
@@ -194,11 +195,21 @@ class Ledger:
         """A version's rows are in a task's table. Returns the older versions whose rows left it for that."""
         gone = self.replaced_by(load.file_id, key.task_key)
         self._db.executemany(
-            "DELETE FROM loads WHERE file_id = ? AND task_key = ?", [(file_id, key.task_key) for file_id in gone]
+            "DELETE FROM loads WHERE file_id = ? AND task_key = ?",
+            [(file_id, key.task_key) for file_id in gone],
         )
         self._db.execute(
             "INSERT OR REPLACE INTO loads VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (load.file_id, key.task_key, key.run_id, key.attempt, load.rows_in, load.rows_loaded, load.rows_rejected, now_s),
+            (
+                load.file_id,
+                key.task_key,
+                key.run_id,
+                key.attempt,
+                load.rows_in,
+                load.rows_loaded,
+                load.rows_rejected,
+                now_s,
+            ),
         )
         self._db.execute(
             "UPDATE files SET state = 'replaced', reason = 'replaced by file ' || ?1 WHERE state = 'loaded' "
@@ -303,7 +314,8 @@ class Ledger:
     def last_run_start_s(self, job: str, trigger_type: TriggerType) -> float | None:
         """When the job's newest run of this trigger was queued."""
         row = self._db.execute(
-            "SELECT max(queued_at_s) AS s FROM runs WHERE job = ? AND trigger_type = ?", (job, trigger_type.value)
+            "SELECT max(queued_at_s) AS s FROM runs WHERE job = ? AND trigger_type = ?",
+            (job, trigger_type.value),
         ).fetchone()
         return row["s"] if row else None
 
@@ -341,7 +353,8 @@ class Ledger:
             [(run_id, key) for key in task_keys],
         )
         self._db.execute(
-            "INSERT INTO repairs VALUES (?, ?, ?, ?)", (run_id, row["repairs"], now_s, json.dumps(list(task_keys)))
+            "INSERT INTO repairs VALUES (?, ?, ?, ?)",
+            (run_id, row["repairs"], now_s, json.dumps(list(task_keys))),
         )
         return int(row["repairs"])
 
@@ -452,10 +465,7 @@ class Ledger:
             return
         self._db.executemany(
             "INSERT INTO outbox (event_id, topic, payload) VALUES (?, ?, ?) ON CONFLICT (event_id) DO NOTHING",
-            [
-                (n.payload["event_id"], n.topic, json.dumps(n.payload, separators=(",", ":")))
-                for n in notices
-            ],
+            [(n.payload["event_id"], n.topic, json.dumps(n.payload, separators=(",", ":"))) for n in notices],
         )
 
     def untold(self, limit: int) -> list[tuple[int, str, str]]:
@@ -469,9 +479,7 @@ class Ledger:
 
     def trim_outbox(self, keep: int) -> int:
         """Drop the oldest notices above `keep`; returns how many were dropped."""
-        cursor = self._db.execute(
-            "DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - ?", (keep,)
-        )
+        cursor = self._db.execute("DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - ?", (keep,))
         return cursor.rowcount
 
     def outbox_size(self) -> int:
@@ -483,8 +491,11 @@ class Ledger:
     def never_below(self, *, run_id: int, file_id: int) -> None:
         """Ids that the warehouse has seen are never handed out again, whatever became of this file."""
         for table, least in (("runs", run_id), ("files", file_id)):
-            self._db.execute("INSERT INTO sqlite_sequence (name, seq) SELECT ?, 0 WHERE NOT EXISTS "
-                             "(SELECT 1 FROM sqlite_sequence WHERE name = ?)", (table, table))
+            self._db.execute(
+                "INSERT INTO sqlite_sequence (name, seq) SELECT ?, 0 WHERE NOT EXISTS "
+                "(SELECT 1 FROM sqlite_sequence WHERE name = ?)",
+                (table, table),
+            )
             self._db.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (least, table))
 
 

@@ -41,7 +41,8 @@ def job_state(db: sqlite3.Connection, job: str) -> Answer:
         (job,),
     ).fetchone()
     active = db.execute(
-        "SELECT run_id, state FROM runs WHERE job = ? AND state <> 'TERMINATED' ORDER BY run_id LIMIT 1", (job,)
+        "SELECT run_id, state FROM runs WHERE job = ? AND state <> 'TERMINATED' ORDER BY run_id LIMIT 1",
+        (job,),
     ).fetchone()
     backlog = db.execute(
         "SELECT count(*) AS files, coalesce(sum(size), 0) AS bytes, min(seen_at_s) AS oldest FROM files "
@@ -114,7 +115,9 @@ def versions(db: sqlite3.Connection, path: bytes) -> list[Answer]:
     """Every version of a path, oldest first, with what each task made of it; by its end where nothing has the whole."""
     chosen = db.execute("SELECT 1 FROM files WHERE path = ?1 LIMIT 1", (path,)).fetchone()
     where = "f.path = ?1" if chosen else "substr(f.path, -length(?1) - 1) = CAST('/' AS BLOB) || ?1"
-    rows = db.execute(f"{_FILES} WHERE {where} GROUP BY f.file_id ORDER BY f.path, f.job, f.file_id", (path,)).fetchall()
+    rows = db.execute(
+        f"{_FILES} WHERE {where} GROUP BY f.file_id ORDER BY f.path, f.job, f.file_id", (path,)
+    ).fetchall()
     found = []
     for row in rows:
         loads = db.execute("SELECT * FROM loads WHERE file_id = ? ORDER BY loaded_at_s", (row["file_id"],))
@@ -164,9 +167,7 @@ def timings(db: sqlite3.Connection, run_id: int) -> list[Answer]:
     tasks = db.execute("SELECT task_key, ended_at_s FROM tasks WHERE run_id = ? ORDER BY ended_at_s", (run_id,))
     steps += [(task["task_key"], task["ended_at_s"]) for task in tasks]
     first = next((at for _, at in steps if at is not None), 0.0)
-    return [
-        {"step": step, "at": utc(at), "since_landed_ms": round(1000 * (at - first), 3)} for step, at in steps if at
-    ]
+    return [{"step": step, "at": utc(at), "since_landed_ms": round(1000 * (at - first), 3)} for step, at in steps if at]
 
 
 def _run(row: sqlite3.Row) -> Answer:
