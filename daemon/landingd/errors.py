@@ -3,6 +3,7 @@
 An error that a person reads is one line (what, where, why) and a hint. `str(error)` is that text.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -23,7 +24,7 @@ class LandingdError(Exception):
         return self.what if self.hint is None else f"{self.what}\n  hint: {self.hint}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One fault in a file that a person wrote: where it stands, what is wrong, what to do.
 
@@ -41,11 +42,16 @@ class Problem:
         return text if self.hint is None else f"{text}\n  hint: {self.hint}"
 
 
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """By file and line."""
+    return sorted(problems, key=lambda p: (p.file, p.line, p.what))
+
+
 class JobFileError(LandingdError):
     """One or more job files cannot be used; `problems` lists every fault, not only the first."""
 
     def __init__(self, problems: list[Problem]) -> None:
-        self.problems = sorted(problems)
+        self.problems = in_order(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
 

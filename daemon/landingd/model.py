@@ -259,7 +259,7 @@ def utc(time_s: float | None) -> str | None:
 
 
 def shown(path: bytes) -> str:
-    """A path as text that can go into JSON, MQTT, a terminal: bytes that are no printable text are `\\xNN`.
+    r"""A path as text that can go into JSON, MQTT, a terminal: bytes that are no printable text are `\xNN`.
 
     A backslash in the name is doubled, so that the text names one path only.
     """

@@ -286,7 +286,7 @@ class Daemon:
             catalog = await asyncio.to_thread(load_catalog, self._settings.pipelines_dir, await self._engine.columns())
         except JobFileError as error:
             self._reload_problem = str(error)
-            log.error("reload_refused", problems=[str(problem) for problem in error.problems])
+            log.error("reload_refused", problems=[str(p) for p in error.problems])  # noqa: TRY400 -- the problems say it
             self._notify.ready(f"old jobs kept: {len(error.problems)} problems in the job files")
             self._publisher.changed()
             raise

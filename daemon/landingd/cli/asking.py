@@ -161,7 +161,7 @@ class Asker:
         """Every table's columns; none where there is no warehouse yet."""
 
         def offline() -> Mapping[str, Mapping[str, str]]:
-            from landingd.edge.engine import table_columns
+            from landingd.edge.engine.remembered import table_columns
 
             if not self.settings.warehouse_file.exists():
                 return {}
@@ -205,7 +205,7 @@ class Asker:
         return dict(self._view(read))
 
     def _offline_plan(self, job_name: str) -> dict[str, Any]:
-        from landingd.edge.engine import read_definitions
+        from landingd.edge.engine.remembered import read_definitions
         from landingd.edge.ledger import views
         from landingd.flow import requests
 

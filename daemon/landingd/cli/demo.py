@@ -102,8 +102,12 @@ async def _until_up(asker: Asker, process: asyncio.subprocess.Process, log_file:
     async with asyncio.timeout(START_TIMEOUT_S):
         while not asker.daemon.runs:
             if process.returncode is not None:
-                raise LandingdError(f"the daemon did not start:\n{log_file.read_text()[-2000:]}")
+                raise LandingdError(f"the daemon did not start:\n{_tail(log_file)}")
             await asyncio.sleep(0.05)
+
+
+def _tail(log_file: Path) -> str:
+    return log_file.read_text()[-2000:]
 
 
 async def _watch_and_drop(asker: Asker, files: list[Path], folder: Path, out: Console) -> list[int]:

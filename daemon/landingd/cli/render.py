@@ -172,7 +172,7 @@ def _add_attempts(table: Table, task: Answer) -> None:
 
 
 def timings(steps: Sequence[Answer], out: Console) -> None:
-    """How long each step took: landed -> complete -> run started -> bronze -> silver -> gold, in milliseconds since it landed."""
+    """How long each step took, in milliseconds since the first file was seen."""
     told = [f"{step['step']} {step['since_landed_ms']:,.1f}" for step in steps]
     if told:
         out.print(f"  {' → '.join(told)} [dim](ms since the first file was seen)[/]")

@@ -36,6 +36,8 @@ ANSWER_TIMEOUT_S = 5.0
 """A broker that does not answer a request within this long is taken to be gone."""
 FAREWELL_TIMEOUT_S = 2.0
 
+UNSPECIFIED = 128
+"""The reason that is given for a connection that ended without one."""
 UNSUPPORTED_VERSION = 132
 REFUSED_FROM = 128
 """MQTT's reason codes are failures from here on."""
@@ -78,8 +80,12 @@ class Refused(LinkLost):
     """The broker answers and does not let us in. Again later may help, and so may the operator."""
 
 
-class _VersionRefused(Refused):
-    """The broker does not speak this version of MQTT."""
+class _NotUnderstood(LinkLost):
+    """The broker hangs up or stays silent where it should answer. Perhaps it cannot read this version of MQTT."""
+
+
+class _VersionRefused(Refused, _NotUnderstood):
+    """The broker says that it does not speak this version of MQTT."""
 
 
 class Link:
@@ -149,7 +155,7 @@ async def connect(address: Address, *, will: Message, client_id: str) -> AsyncIt
     *earlier, last = VERSIONS if address.protocol == "auto" else [address.protocol]
     link = None
     for version in earlier:
-        with contextlib.suppress(_VersionRefused):
+        with contextlib.suppress(_NotUnderstood):
             link = await _dial(address, version, will=will, client_id=client_id)
     link = link or await _dial(address, last, will=will, client_id=client_id)
     try:
@@ -247,9 +253,36 @@ def _reason(lost: BaseExceptionGroup[LinkLost | ConfigError]) -> str:
 # --- what aiomqtt needs -----------------------------------------------------------------------------------
 
 
+class _HungUp(aiomqtt.MqttError):
+    pass
+
+
+class _Client(aiomqtt.Client):
+    """Notices a broker that hangs up instead of answering; aiomqtt 2.5 waits out its timeout.
+
+    Brokers that cannot read MQTT 5 do that, although the older standard tells them to answer.
+    """
+
+    reached = False
+    """Whether there was somebody to connect to."""
+
+    def _on_socket_open(self, *arguments: Any) -> None:
+        self.reached = True
+        super()._on_socket_open(*arguments)
+
+    def _on_disconnect(self, *arguments: Any) -> None:
+        self._loop.call_soon_threadsafe(self._give_up_dialling)
+        super()._on_disconnect(*arguments)
+
+    def _give_up_dialling(self) -> None:
+        if not self._connected.done():
+            self._connected.set_exception(_HungUp("the broker hung up without an answer"))
+            self._connected.exception()  # or asyncio reports it where nobody waits any more
+
+
 async def _dial(address: Address, version: str, *, will: Message, client_id: str) -> Link:
     """A new client for each attempt: one that is used again says too early that it is connected."""
-    client = aiomqtt.Client(
+    client = _Client(
         address.host,
         address.port,
         identifier=client_id,
@@ -278,10 +311,14 @@ async def _dial(address: Address, version: str, *, will: Message, client_id: str
             await dialling
             await _hang_up(link)
         raise
-    except LinkLost:
+    except Refused:
+        raise
+    except LinkLost as lost:
+        if not client.reached:
+            raise
         # Where the broker has not answered, aiomqtt leaves the socket open and a task running on it.
         client._client.disconnect()  # noqa: SLF001 - there is no public way
-        raise
+        raise _NotUnderstood(str(lost)) from None
     return link
 
 
@@ -318,7 +355,11 @@ def _as_link_lost() -> Iterator[None]:
         code = getattr(cause, "rc", None)
         kind: type[LinkLost] = LinkLost
         if isinstance(error, aiomqtt.exceptions.MqttConnectError):
-            kind = _VersionRefused if _number(code) == UNSUPPORTED_VERSION else Refused
+            kind = Refused
+        if _number(code) == UNSUPPORTED_VERSION:
+            kind = _VersionRefused
+        if _number(code) == UNSPECIFIED:
+            raise kind("the connection broke") from None
         raise kind(str(cause).rpartition("] ")[2] or repr(cause)) from None
 
 

@@ -1,7 +1,8 @@
 """Have an MQTT broker where none is installed: for the demo, and for a developer's machine.
 
-It lives in the daemon's own event loop, keeps nothing over a restart, lets everybody in, and speaks MQTT
-3.1.1 only. So it listens on this machine alone, and it is no broker to rely on.
+It lives in the daemon's own event loop, keeps nothing over a restart and lets everybody in. So it listens on
+this machine alone, and it is no broker to rely on. It speaks MQTT 3.1.1 only, and to MQTT 5 it may not even
+answer: whoever knows that the broker is this one should ask for 3.1.1 and save the wait.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ async def embedded_broker(host: str, port: int) -> AsyncIterator[None]:
     # first is how our own client finds out what it speaks, the second is told below.
     for name in ("amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    bind = f"{host}:{port}"
     broker = Broker(
         BrokerConfig(
             listeners={"default": ListenerConfig(bind=bind)},

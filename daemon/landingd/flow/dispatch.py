@@ -116,6 +116,6 @@ class Dispatch:
 
     async def _wake_later(self, job: str, wait_s: float) -> None:
         deadline_s = self._clock() + wait_s
-        while not self._stopping and (left_s := deadline_s - self._clock()) > 0:
+        while not self._stopping and (left_s := deadline_s - self._clock()) > 0:  # noqa: ASYNC110 -- the clock may jump
             await asyncio.sleep(min(left_s, 1.0))
         self.wake(job)

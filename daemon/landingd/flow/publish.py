@@ -106,7 +106,7 @@ class Publisher:
                 if status_stale:
                     messages.append(self._message("status", await self._daemon_state(), retain=True))
                 if await link.publish_all(messages) < len(messages):
-                    raise LinkLost("the link broke while states were told")
+                    raise LinkLost("the link broke while states were told")  # noqa: TRY301 -- what is stale stays stale
             except BaseException:
                 self._stale |= stale
                 self._status_stale = self._status_stale or status_stale

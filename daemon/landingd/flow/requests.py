@@ -185,7 +185,7 @@ def story(db: sqlite3.Connection, named: str, catalog: Catalog, root: Path) -> d
 
 
 def relative_to_root(named: str, root: Path) -> bytes:
-    """The path below the landing root that somebody means: the name's bytes, or their `\\xNN` form as shown."""
+    r"""The path below the landing root that somebody means: the name's bytes, or their `\\xNN` form as shown."""
     raw = os.fsencode(named)
     prefix = os.fsencode(root) + b"/"
     if raw.startswith(b"/"):

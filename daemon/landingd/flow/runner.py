@@ -88,7 +88,9 @@ class Runner:
             "task.name": task.task_key,
         }
         values = references.task_parameters(started.run.parameters, task, context=context)
-        values |= {"run_id": str(key.run_id), "job_name": job.name, "task_key": task.task_key}
+        taken = {name.casefold() for name in values}
+        built_in = {"run_id": str(key.run_id), "job_name": job.name, "task_key": task.task_key}
+        values |= {name: value for name, value in built_in.items() if name not in taken}
         if task.ingest is not None and task.table is not None:
             return await self._ingest_plan(job, task, key)
         assert task.sql is not None  # noqa: S101 -- the loader lets no task pass that is neither ingest nor SQL
@@ -117,9 +119,8 @@ class Runner:
             for f in await self._books.files_to_load(key.run_id, key.task_key)
             if fnmatch.fnmatchcase(os.fsdecode(os.path.basename(f.file.path)), pattern)
         ]
-        known = (await self._engine.columns()).get(task.table, {}) if files else {}
-        known_names = tuple(known) or tuple(task.ingest.schema_hints)
-        prepared = await asyncio.to_thread(self._prepare, files, task, known_names)
+        known = self._engine.columns_of(task.table) or tuple(task.ingest.schema_hints)
+        prepared = await asyncio.to_thread(self._prepare, files, task, known)
         return IngestPlan(
             key=key,
             job=job.name,

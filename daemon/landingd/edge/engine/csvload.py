@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from landingd.edge.engine.remembered import Remembered
 from landingd.edge.engine.sqltext import ident, literal, strings, struct, table_ident
 from landingd.model import FileLoad, Ingest, IngestPlan, SourceFile
 
@@ -51,6 +52,7 @@ class Loading:
     plan: IngestPlan
     reading: Path
     checks: "FileChecks"
+    remembered: Remembered
     loads: dict[int, FileLoad] = field(default_factory=dict[int, FileLoad])
     already: set[int] = field(default_factory=set[int])
     """Versions that the table held before: an attempt whose commit was lost sight of."""
@@ -59,10 +61,19 @@ class Loading:
     def table(self) -> str:
         return table_ident(self.plan.table)
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The table's columns and types; empty while there is no table."""
+        return self.remembered.columns.get(self.plan.table.casefold(), {})
+
+    @columns.setter
+    def columns(self, columns: dict[str, str]) -> None:
+        self.remembered.columns[self.plan.table.casefold()] = columns
+
 
 def load(loading: Loading) -> None:
     """Make the table hold exactly the plan's files (of the paths that the plan speaks of)."""
-    is_new = not _table_columns(loading.cursor, loading.plan.table)
+    is_new = not loading.columns
     types = _prepare_table(loading)
     if not is_new:
         _recognise(loading)
@@ -73,13 +84,14 @@ def load(loading: Loading) -> None:
     if is_new and not loading.plan.ingest.schema_hints and not _fresh(loading):
         # Only unusable files so far: their header must not become the table's.
         loading.cursor.execute(f"DROP TABLE {loading.table}").fetchall()
+        loading.columns = {}
 
 
 def culprits(loading: Loading, files: Sequence[SourceFile]) -> dict[int, str]:
     """Which of these files make the reader fail, and what it says: found by halving, outside any transaction."""
     if not files:
         return {}
-    types = _table_columns(loading.cursor, loading.plan.table)
+    types = loading.columns
     try:
         for batch in _batches(files):
             relation = _relation(loading, batch, types | _types_of_new(loading, batch, types))
@@ -97,20 +109,10 @@ def culprits(loading: Loading, files: Sequence[SourceFile]) -> dict[int, str]:
 # --- the table --------------------------------------------------------------------------------------------
 
 
-def _table_columns(cursor: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
-    schema, _, name = table.partition(".")
-    rows = cursor.execute(
-        "SELECT column_name, data_type FROM duckdb_columns() "
-        "WHERE database_name = current_database() AND schema_name = $schema AND table_name = $name ORDER BY column_index",
-        {"schema": schema, "name": name},
-    ).fetchall()
-    return dict(rows)
-
-
 def _prepare_table(loading: Loading) -> dict[str, str]:
     """Create the table or add the columns that these files bring; returns every column's type."""
     cursor, plan = loading.cursor, loading.plan
-    types = _table_columns(cursor, plan.table)
+    types = loading.columns
     known = {name.casefold() for name in types}
     wanted: dict[str, str] = {}
     for batch in _batches(plan.files):
@@ -121,10 +123,13 @@ def _prepare_table(loading: Loading) -> dict[str, str]:
         wanted = wanted | hints
         columns = ", ".join(f"{ident(n)} {t}" for n, t in (wanted | LINEAGE).items())
         cursor.execute(f"CREATE TABLE {loading.table} ({columns})").fetchall()
+        loading.columns = wanted | LINEAGE
         return wanted
     for name, sql_type in wanted.items():
         if name.casefold() not in known:
             cursor.execute(f"ALTER TABLE {loading.table} ADD COLUMN {ident(name)} {sql_type}").fetchall()
+    if wanted:
+        loading.columns = types | wanted
     return types | wanted
 
 
@@ -179,7 +184,7 @@ def _batches(files: Sequence[SourceFile]) -> list[list[SourceFile]]:
 def _link(loading: Loading, file: SourceFile) -> str:
     link = loading.reading / str(file.file_id)
     if not os.path.lexists(link):
-        os.symlink(file.path, os.fsencode(link))
+        os.symlink(file.path, os.fsencode(link))  # noqa: PTH211 -- its target is bytes
     return str(link)
 
 
@@ -313,6 +318,10 @@ def _drop_rejects(cursor: duckdb.DuckDBPyConnection) -> None:
 
 
 def _recognise(loading: Loading) -> None:
+    """Leave out versions that the table holds already: they need not be loaded again, in whichever batch they come."""
+    newest = loading.remembered.newest_file.get(loading.plan.table.casefold(), 0)
+    if all(f.file_id > newest for f in loading.plan.files):
+        return
     rows = loading.cursor.execute(
         "SELECT file_id, rows_in, rows_loaded, rows_rejected FROM meta.loads "
         "WHERE table_name = $table AND file_id IN (SELECT unnest($ids))",
@@ -344,6 +353,8 @@ def record_loads(loading: Loading, committed_at: object) -> None:
     fresh = _fresh(loading)
     if not fresh:
         return
+    table, newest = loading.plan.table.casefold(), loading.remembered.newest_file
+    newest[table] = max(newest.get(table, 0), *(f.file_id for f in fresh))
     counts = [loading.loads[f.file_id] for f in fresh]
     loading.cursor.execute(
         """

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import duckdb
 
 from landingd.edge.engine import csvload
+from landingd.edge.engine.remembered import Remembered
 from landingd.edge.engine.selects import filtered_by_file
 from landingd.edge.engine.sqltext import table_ident
 from landingd.errors import EngineError
@@ -14,19 +15,19 @@ SCRIPT_STATEMENTS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_IN
 """What a script may hold. Above all no COMMIT: it would end the attempt's transaction half way (measured)."""
 
 
-def refresh(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> Stats:
+def refresh(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Remembered) -> Stats:
     """Make the table equal to its SELECT; the way is the plan's, unless the table's definition has changed."""
-    previous = cursor.execute(
-        "SELECT definition, refresh FROM meta.tables WHERE table_name = $table", {"table": plan.table}
-    ).fetchone()
-    stands = previous == (plan.definition, plan.mode.value)
-    stats = _append(cursor, plan) if plan.mode is RefreshMode.APPEND and stands else _rebuild(cursor, plan)
+    made_by = (plan.definition, plan.mode.value)
+    stands = remembered.made_by.get(plan.table.casefold()) == made_by
     if not stands:
+        # Also where it was appended to until now and is recomputed from here on.
+        cursor.execute("DELETE FROM meta.loads WHERE table_name = $table", {"table": plan.table}).fetchall()
         cursor.execute(
             "INSERT OR REPLACE INTO meta.tables VALUES ($table, $definition, $refresh)",
             {"table": plan.table, "definition": plan.definition, "refresh": plan.mode.value},
         ).fetchall()
-    return stats
+        remembered.made_by[plan.table.casefold()] = made_by
+    return _append(cursor, plan) if plan.mode is RefreshMode.APPEND and stands else _rebuild(cursor, plan)
 
 
 def run_script(cursor: duckdb.DuckDBPyConnection, plan: ScriptPlan) -> Stats:
@@ -69,9 +70,9 @@ def _rebuild(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> Stats:
     Replacing the table is one statement, takes on new columns by itself, and was measured faster than deleting and
     inserting; readers keep the table they started with.
     """
-    cursor.execute("DELETE FROM meta.loads WHERE table_name = $table", {"table": plan.table}).fetchall()
     select = plan.select
     if plan.mode is RefreshMode.APPEND:
+        cursor.execute("DELETE FROM meta.loads WHERE table_name = $table", {"table": plan.table}).fetchall()
         select = filtered_by_file(cursor, select, file_ids=None)
     parameters = _select_parameters(cursor, plan)
     made = cursor.execute(f"CREATE OR REPLACE TABLE {table_ident(plan.table)} AS {select}", parameters).fetchall()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from landingd.edge.jobfiles import jobs as jobs_of_file
 from landingd.edge.jobfiles.tree import Source
-from landingd.errors import Problem
+from landingd.errors import Problem, in_order
 from landingd.model import Job, shown
 
 FILE_NAMES = ("job.yml", "job.yaml")
@@ -45,7 +45,7 @@ def read_jobs(folder: Path, *, shown_root: Path | None = None) -> Read:
         hint = "a job is a folder with a job.yml in it"
         problems.append(Problem(_shown(folder, shown_root), 0, "there is no job here", hint))
     problems += _same_names(jobs)
-    return sorted(jobs, key=lambda job: job.name), sorted(problems)
+    return sorted(jobs, key=lambda job: job.name), in_order(problems)
 
 
 def read_job(file: Path, *, shown_root: Path | None = None) -> Read:
@@ -55,7 +55,7 @@ def read_job(file: Path, *, shown_root: Path | None = None) -> Read:
     jobs = [] if text is None else jobs_of_file.read(text, source)
     # An alias, or a file that is one long line, says the same of one line twice, if with another hint.
     told = {(problem.line, problem.what): problem for problem in reversed(source.problems)}
-    return jobs, sorted(told.values())
+    return jobs, in_order(told.values())
 
 
 def _read_child(child: Path, shown_root: Path | None) -> Read:

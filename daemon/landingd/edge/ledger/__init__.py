@@ -225,8 +225,9 @@ class Ledger:
     def replaced_by(self, file_id: int, task_key: str) -> list[int]:
         """Older versions of the same path whose rows are in a task's table."""
         rows = self._db.execute(
-            "SELECT l.file_id FROM files f JOIN files old ON old.path = f.path AND old.job = f.job "
-            "AND old.file_id < f.file_id JOIN loads l ON l.file_id = old.file_id AND l.task_key = ? WHERE f.file_id = ?",
+            "SELECT l.file_id FROM files f "
+            "JOIN files old ON old.path = f.path AND old.job = f.job AND old.file_id < f.file_id "
+            "JOIN loads l ON l.file_id = old.file_id AND l.task_key = ? WHERE f.file_id = ?",
             (task_key, file_id),
         )
         return [row["file_id"] for row in rows]
@@ -284,7 +285,8 @@ class Ledger:
         """Give a run its tasks, or bring them up to the job's definition of today."""
         self._db.executemany(
             "INSERT INTO tasks (run_id, task_key, position, depends_on, state) VALUES (?, ?, ?, ?, 'PENDING') "
-            "ON CONFLICT (run_id, task_key) DO UPDATE SET depends_on = excluded.depends_on, position = excluded.position",
+            "ON CONFLICT (run_id, task_key) DO UPDATE "
+            "SET depends_on = excluded.depends_on, position = excluded.position",
             [(run_id, key, position, json.dumps(upstreams)) for position, (key, upstreams) in enumerate(tasks)],
         )
 
@@ -349,7 +351,8 @@ class Ledger:
         ).fetchone()
         self._db.executemany(
             "UPDATE tasks SET state = 'PENDING', result = NULL, error = NULL, failures = 0, crashes = 0, "
-            "retry_at_s = NULL, ended_at_s = NULL WHERE run_id = ? AND task_key = ? AND state IN ('TERMINATED', 'PENDING')",
+            "retry_at_s = NULL, ended_at_s = NULL "
+            "WHERE run_id = ? AND task_key = ? AND state IN ('TERMINATED', 'PENDING')",
             [(run_id, key) for key in task_keys],
         )
         self._db.execute(
@@ -434,8 +437,8 @@ class Ledger:
     ) -> None:
         """RUNNING -> wherever the decision says."""
         self._db.execute(
-            "UPDATE tasks SET state = ?, result = ?, error = ?, failures = ?, crashes = ?, retry_at_s = ?, ended_at_s = ? "
-            "WHERE run_id = ? AND task_key = ? AND state = 'RUNNING'",
+            "UPDATE tasks SET state = ?, result = ?, error = ?, failures = ?, crashes = ?, retry_at_s = ?, "
+            "ended_at_s = ? WHERE run_id = ? AND task_key = ? AND state = 'RUNNING'",
             (
                 state.value,
                 result.value if result else None,

@@ -1,0 +1,38 @@
+"""The commit rows: which attempts are in the warehouse, and what they did."""
+
+import json
+from collections.abc import Sequence
+
+import duckdb
+
+from landingd.model import AttemptKey, FileLoad, Stats
+
+
+def committed_stats(cursor: duckdb.DuckDBPyConnection, keys: Sequence[AttemptKey]) -> dict[AttemptKey, Stats]:
+    """Of these attempts, those that committed."""
+    if not keys:
+        return {}
+    rows = cursor.execute(
+        "SELECT run_id, task_key, attempt, stats FROM meta.commits WHERE run_id IN (SELECT unnest($runs))",
+        {"runs": sorted({key.run_id for key in keys})},
+    ).fetchall()
+    found = {AttemptKey(row[0], row[1], row[2]): _stats(row[3]) for row in rows}
+    return {key: found[key] for key in keys if key in found}
+
+
+def high_water(cursor: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """The highest run id and the highest file id in the warehouse."""
+    row = cursor.execute(
+        "SELECT (SELECT coalesce(max(run_id), 0) FROM meta.commits), (SELECT coalesce(max(file_id), 0) FROM meta.loads)"
+    ).fetchone()
+    return (row[0], row[1]) if row else (0, 0)
+
+
+def message(error: Exception) -> str:
+    """What DuckDB says, without blank edges."""
+    return str(error).strip() or type(error).__name__
+
+
+def _stats(text: str) -> Stats:
+    fields = json.loads(text)
+    return Stats(**(fields | {"files": tuple(FileLoad(**f) for f in fields["files"])}))
