@@ -12,9 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[1] / "daemon")
-)  # measured where it lies, installed or not
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "daemon"))  # measured where it lies, installed or not
 
 from bench import cases, report
 from bench.peers import PeerFailedError
@@ -22,7 +20,7 @@ from bench.peers import PeerFailedError
 
 def main() -> int:
     options = parse()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     outcomes, idle = [], []
     with tempfile.TemporaryDirectory(prefix="landingd-bench-", dir=options.dir) as folder:
         for number, case in enumerate(cases.QUICK if options.quick else cases.FULL):
@@ -30,9 +28,7 @@ def main() -> int:
                 outcomes += cases.measure(case, Path(folder, str(number)), options.peer)
         with console.status("idle"):
             try:
-                idle = cases.idle(
-                    Path(folder, "idle"), options.peer, settle_s=3, watch_s=3 if options.quick else 15
-                )
+                idle = cases.idle(Path(folder, "idle"), options.peer, settle_s=3, watch_s=3 if options.quick else 15)
             except PeerFailedError as error:
                 console.print(f"idle: {error}", markup=False)
     report.print_outcomes(outcomes, console)

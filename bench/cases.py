@@ -1,8 +1,9 @@
 """What is measured, and how the noise of a shared machine is kept out of the comparison.
 
-Within a case all peers live side by side, each with a fresh warehouse, and take turns file by file; the limit has
-two warehouses and goes first and last in each turn, so that a slow moment meets everyone. Only ratios within a
-run mean anything. Every answer is compared: a peer whose gold table differs from the limit's has not been faster.
+Within a case all peers live side by side, each with a fresh warehouse, and take turns file by file; the limit
+has two warehouses and goes first and last in each turn, so that a slow moment meets everyone. In a burst they go
+one after another, the limit before and after. Only ratios within a run mean anything. Every answer is compared: a
+peer whose gold table differs from the limit's has not been faster.
 """
 
 import shutil
@@ -16,9 +17,9 @@ from statistics import median
 from typing import TypeVar
 
 import duckdb
-from landingd.cli.sample import rows_of_size
-
 from bench.peers import Landingd, Limit, Naive, Peer, PeerFailedError, Process
+
+from landingd.cli.sample import rows_of_size
 
 KB, MB = 1_000, 1_000_000
 WARM_UP = "00000-warm-up.csv"
@@ -60,7 +61,7 @@ QUICK = (
 
 @dataclass
 class Outcome:
-    """What came of one peer in one case: seconds per file, or files per second, each as often as it was measured."""
+    """What came of one peer in one case: seconds per file, or files per second, as often as it was measured."""
 
     case: Case
     peer: str
@@ -119,7 +120,7 @@ def one_by_one(case: Case, base: Path, names: Sequence[str]) -> list[Outcome]:
 
 def burst(case: Case, base: Path, names: Sequence[str]) -> list[Outcome]:
     """One peer after another, the limit before and after; all files in one transaction are told apart."""
-    together = "limit, one transaction"
+    together = "limit, one commit"
     outcomes = {name: Outcome(case, name) for name in ["limit", together, *names]}
     order: list[tuple[str, Make]] = [
         ("limit", Limit),
@@ -187,7 +188,7 @@ def attempt(outcome: Outcome, step: Callable[[], T]) -> T | None:
 
 @contextmanager
 def living(base: Path) -> Iterator[Callable[[str, Make], Peer]]:
-    """Start peers in folders of their own, warmed up; whatever happens, stop them and remove what they wrote."""
+    """Start peers in folders of their own, warmed up; in the end stop them and remove what they wrote."""
     peers: list[Peer] = []
 
     def start(folder: str, make: Make) -> Peer:

@@ -1,9 +1,9 @@
 """The naive peer: the script that a competent person writes in an afternoon, watchdog and DuckDB.
 
-`python -m bench.naive LANDING WAREHOUSE` loads each CSV file when it was closed after writing or renamed within the
-landing directory, one file at a time, and prints a JSON line for each. It is fast, and it is not safe: a file
-that is closed twice is loaded twice, one that came while the script was down is never loaded, one that is moved
-in from another directory is not noticed, and a bad row stops it.
+`python -m bench.naive LANDING WAREHOUSE` loads each CSV file when it was closed after writing or renamed within
+the landing directory, one file at a time, and prints a JSON line for each. It is fast, and it is not safe: a file
+that is closed twice is loaded twice, one that came while the script was down is never loaded, one that is moved in
+from another directory is not noticed, and a bad row stops it.
 """
 
 import json
@@ -12,15 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+from bench import limit
 from watchdog.events import FileSystemEvent, PatternMatchingEventHandler
 from watchdog.observers import Observer
-
-from bench import limit
 
 
 class Arrivals(PatternMatchingEventHandler):
     def __init__(self, arrived: "queue.Queue[Path]") -> None:
-        super().__init__(patterns=["*.csv"], ignore_directories=True)
+        super().__init__(patterns=["**/*.csv"], ignore_directories=True)
         self.arrived = arrived
 
     def on_closed(self, event: FileSystemEvent) -> None:

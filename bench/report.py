@@ -7,18 +7,18 @@ from statistics import quantiles
 from typing import Any
 
 import duckdb
+from bench.cases import Idle, Outcome
 from rich.console import Console
 from rich.table import Table
 
-from bench.cases import Idle, Outcome
-
 
 def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
-    table = Table(title="From the producer's close to gold, against the limit in the same run")
-    for column, justify in [("files", "left"), ("peer", "left"), ("median", "right"), ("p90", "right")]:
-        table.add_column(column, justify="right" if justify == "right" else "left")
-    table.add_column("of limit", justify="right")
-    table.add_column("goal")
+    table = Table(title="From a file's close to its rows in gold")
+    table.add_column("files", no_wrap=True)
+    table.add_column("peer", no_wrap=True)
+    for column in ("median", "p90", "of limit"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("goal", no_wrap=True)
     before = None
     for outcome in outcomes:
         if before not in (None, outcome.case.label):

@@ -5,6 +5,8 @@ Times are Unix seconds (`_s`, float) or nanoseconds (`_ns`, int); paths of data 
 landing root, because a file's name is bytes and need not be text.
 """
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -261,10 +263,24 @@ def utc(time_s: float | None) -> str | None:
 def shown(path: bytes) -> str:
     r"""A path as text that can go into JSON, MQTT, a terminal: bytes that are no printable text are `\xNN`.
 
-    A backslash in the name is doubled, so that the text names one path only.
+    A backslash in the name is doubled, so that the text names one path only; `path_of` reads it back.
     """
     text = path.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    # Above ASCII by its bytes: `\x85` alone is the byte, and not the character of that number.
+    return "".join(chr(byte).encode("unicode_escape").decode("ascii") for byte in character.encode())
+
+
+def path_of(text: str) -> bytes:
+    """The path that `shown` shows as this text."""
+    return _ESCAPE.sub(lambda found: _ESCAPED.get(found[1]) or bytes.fromhex(found[1][1:].decode()), os.fsencode(text))
+
+
+_ESCAPE = re.compile(rb"\\(\\|n|r|t|x[0-9a-f]{2})")
+_ESCAPED = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
 # --- what the engine is asked to do, and what came of it --------------------------------------------------
@@ -363,6 +379,10 @@ class Stats:
     rows_rejected: int = 0
     how: str = ""
     """For people: "append 3 files", "full"."""
+    began_s: float = 0.0
+    """When its statements began; an attempt ends with its commit."""
+    worked_ms: float = 0.0
+    """How long they took, without the wait for the write lane and without the commit."""
     files: tuple[FileLoad, ...] = ()
 
 

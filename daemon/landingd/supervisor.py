@@ -257,7 +257,8 @@ class Daemon:
             self._check_watch()
             if self._reload.is_set():
                 self._reload.clear()
-                await self._reload_now()
+                with contextlib.suppress(JobFileError):  # said in the log and in the status; the old jobs go on
+                    await self._reload_now()
             if now_s >= status_due_s:
                 status_due_s = now_s + STATUS_EVERY_S
                 await self._publisher.trim()

@@ -126,6 +126,4 @@ def test_rows_of_a_size_are_clean_distinct_and_of_that_size(n_bytes, tmp_path):
 
 
 def test_rows_of_a_size_differ_between_seeds():
-    assert not set(sample.rows_of_size(1, 5_000).splitlines()[1:]) & set(
-        sample.rows_of_size(2, 5_000).splitlines()
-    )
+    assert not set(sample.rows_of_size(1, 5_000).splitlines()[1:]) & set(sample.rows_of_size(2, 5_000).splitlines())

@@ -1,7 +1,6 @@
 """The link to real brokers: what arrives, and what happens when a broker dies, hangs, refuses or is replaced."""
 
 import asyncio
-import errno
 import gc
 import socket
 import sys
@@ -13,14 +12,20 @@ from typing import Any
 import pytest
 
 from brokers import Mosquitto, certificates, free_port, observing
-from landingd.edge import broker
-from landingd.edge.broker import Address, Link, LinkLost, Message, Refused, connect, keep_connected
+from landingd.edge.broker import Address, Link, LinkLost, Message, Refused, connect, keep_connected, keeping
+from landingd.edge.broker import link as linking
 from landingd.edge.embedded_broker import embedded_broker
 from landingd.errors import ConfigError
 
 ONLINE = Message("landingd/n/status", b"online", retain=True)
 OFFLINE = Message("landingd/n/status", b"offline", retain=True)
 GOODBYE = Message("landingd/n/status", b"goodbye", retain=True)
+
+RIGHT, WRONG = "hunter2", "hunter3"
+
+MQTT_5 = b"\0\4MQTT\5"
+MQTT_3_1_1 = b"\0\4MQTT\4"
+"""How a client begins that speaks it."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,16 +50,16 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 @pytest.fixture(params=["mosquitto", "embedded"])
-async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[int]:
-    """The port of a broker of either kind."""
+async def address(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Address]:
+    """Where a broker of either kind is."""
     if request.param == "mosquitto":
         with Mosquitto(tmp_path) as running:
-            yield running.port
+            yield at(running.port)
         return
     pytest.importorskip("amqtt")
-    chosen = free_port()
-    async with embedded_broker("127.0.0.1", chosen):
-        yield chosen
+    port = free_port()
+    async with embedded_broker("127.0.0.1", port):
+        yield at(port, protocol="3.1.1")
 
 
 def at(port: int, **more: Any) -> Address:
@@ -117,24 +122,24 @@ async def kept(*arguments: Any, **more: Any) -> AsyncIterator[Kept]:
 # --- publishing -------------------------------------------------------------------------------------------
 
 
-async def test_a_message_that_was_published_is_with_the_subscribers(port: int):
-    async with observing(port) as observer, linked(at(port)) as link:
+async def test_a_message_that_was_published_is_with_the_subscribers(address: Address):
+    async with observing(address.port) as observer, linked(address) as link:
         await link.publish(Message("a/b", b"\x00\xff"))
         await observer.saw("a/b", b"\x00\xff")
 
 
-async def test_a_retained_message_is_there_for_who_comes_later_and_another_is_not(port: int):
-    async with linked(at(port)) as link:
+async def test_a_retained_message_is_there_for_who_comes_later_and_another_is_not(address: Address):
+    async with linked(address) as link:
         await link.publish(Message("lost", b"1"))
         await link.publish(Message("kept", b"2", retain=True))
-    async with observing(port) as observer:
+    async with observing(address.port) as observer:
         await observer.saw("kept", b"2")
     assert ("lost", b"1") not in observer.seen
 
 
-async def test_many_messages_arrive_in_the_order_they_were_given(port: int):
+async def test_many_messages_arrive_in_the_order_they_were_given(address: Address):
     messages = [Message("events", b"%d" % number) for number in range(300)]
-    async with observing(port) as observer, linked(at(port)) as link:
+    async with observing(address.port) as observer, linked(address) as link:
         assert await link.publish_all(messages) == len(messages)
         await observer.until(lambda seen: len(seen) >= len(messages))
     assert observer.seen == [(message.topic, message.payload) for message in messages]
@@ -148,7 +153,7 @@ async def test_publishing_nothing_is_published(mosquitto: Mosquitto):
 async def test_a_broker_that_hangs_costs_a_publish_its_timeout_and_no_more(
     mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(broker, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(linking, "ANSWER_TIMEOUT_S", 0.2)
     async with linked(at(mosquitto.port)) as link:
         mosquitto.hang()
         with pytest.raises(LinkLost, match="timed out"):
@@ -157,7 +162,10 @@ async def test_a_broker_that_hangs_costs_a_publish_its_timeout_and_no_more(
             await link.publish_all([ONLINE] * 50)
 
 
-async def test_a_link_that_breaks_on_the_way_tells_how_far_it_came(mosquitto: Mosquitto):
+async def test_a_link_that_breaks_on_the_way_tells_how_far_it_came(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(linking, "ANSWER_TIMEOUT_S", 0.5)
     async with linked(at(mosquitto.port)) as link, observing(mosquitto.port) as observer:
 
         async def break_it() -> None:
@@ -166,7 +174,7 @@ async def test_a_link_that_breaks_on_the_way_tells_how_far_it_came(mosquitto: Mo
 
         breaking = asyncio.create_task(break_it())
         listening = asyncio.create_task(link.listen())
-        messages = [Message("events", b"%d" % number) for number in range(1_000_000)]
+        messages = [Message("events", b"%d" % number) for number in range(100_000)]
         publishing = asyncio.create_task(link.publish_all(messages))
         await breaking
         with pytest.raises(LinkLost):
@@ -196,13 +204,14 @@ async def test_an_older_broker_is_spoken_to_in_its_version_and_asked_for_the_new
 ):
     pytest.importorskip("amqtt")
     dialled: list[str] = []
-    dial = broker._dial
+    dial = linking._dial
 
     async def recorded(address: Address, version: str, **more: Any) -> Link:
         dialled.append(version)
         return await dial(address, version, **more)
 
-    monkeypatch.setattr(broker, "_dial", recorded)
+    monkeypatch.setattr(linking, "_dial", recorded)
+    monkeypatch.setattr(linking, "ANSWER_TIMEOUT_S", 1)  # this one does not even refuse the newer version
     port = free_port()
     async with embedded_broker("127.0.0.1", port), kept(at(port)) as keeper:
         for _ in range(3):
@@ -211,8 +220,9 @@ async def test_an_older_broker_is_spoken_to_in_its_version_and_asked_for_the_new
     assert dialled[:4] == ["5", "3.1.1", "3.1.1", "3.1.1"]
 
 
-async def test_a_broker_that_is_replaced_by_a_newer_one_is_asked_again(tmp_path: Path):
+async def test_a_broker_that_is_replaced_by_a_newer_one_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("amqtt")
+    monkeypatch.setattr(linking, "ANSWER_TIMEOUT_S", 1)
     port = free_port()
     async with kept(at(port)) as keeper:
         async with embedded_broker("127.0.0.1", port):
@@ -228,13 +238,24 @@ async def test_a_broker_that_is_replaced_by_a_newer_one_is_asked_again(tmp_path:
                 await keeper.state("connected with MQTT 5")
 
 
-async def test_a_version_that_the_broker_does_not_speak_is_refused_when_it_alone_is_asked_for():
-    pytest.importorskip("amqtt")
-    port = free_port()
-    async with embedded_broker("127.0.0.1", port):
+async def test_a_broker_that_refuses_the_newer_version_is_spoken_to_in_the_older_one_at_once():
+    asked: list[bytes] = []
+
+    async def guest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.read(1000))[2:9])
+        wrong_version, wrong_password = b"\x20\2\0\1", b"\x20\2\0\4"
+        writer.write(wrong_version if asked[-1] == MQTT_5 else wrong_password)
+        await writer.drain()
+        writer.close()
+
+    async with guests_of(guest) as port, asyncio.timeout(linking.ANSWER_TIMEOUT_S / 2):
+        with pytest.raises(Refused, match="Bad user name or password"):
+            async with linked(at(port)):
+                pass
         with pytest.raises(Refused, match="Unsupported protocol version"):
             async with linked(at(port, protocol="5")):
                 pass
+    assert asked == [MQTT_5, MQTT_3_1_1, MQTT_5]
 
 
 # --- a link that ends -------------------------------------------------------------------------------------
@@ -247,30 +268,30 @@ def cut(link: Link) -> None:
     sock.shutdown(socket.SHUT_RDWR)
 
 
-async def test_the_will_is_published_when_the_connection_is_cut(port: int):
-    async with observing(port) as observer:
-        with pytest.raises(LinkLost):
-            async with linked(at(port)) as link:
-                await link.publish(ONLINE)
-                cut(link)
+async def test_the_will_is_published_when_the_connection_is_cut(address: Address):
+    async with observing(address.port) as observer:
+        async with linked(address) as link:
+            await link.publish(ONLINE)
+            cut(link)
+            with pytest.raises(LinkLost):
                 await link.listen()
         await observer.saw(OFFLINE.topic, OFFLINE.payload)
-    async with observing(port) as later:
+    async with observing(address.port) as later:
         await later.saw(OFFLINE.topic, OFFLINE.payload)
 
 
-async def test_a_clean_end_says_farewell_after_the_last_words_and_leaves_the_will_unsent(port: int):
+async def test_a_clean_end_says_farewell_after_the_last_words_and_leaves_the_will_unsent(address: Address):
     async def serve(link: Link) -> None:
         try:
             await asyncio.Event().wait()
         finally:
             await link.publish(Message("last", b"words"))
 
-    async with observing(port) as observer:
-        async with kept(at(port), serve) as keeper:
+    async with observing(address.port) as observer:
+        async with kept(address, serve) as keeper:
             await keeper.links.get()
         await observer.saw(GOODBYE.topic, GOODBYE.payload)
-        async with linked(at(port), "another") as link:  # what the broker had before this, it has told
+        async with linked(address, "another") as link:  # what the broker had before this, it has told
             await link.publish(Message("end", b""))
         await observer.saw("end", b"")
     assert [payload for _, payload in observer.seen] == [b"online", b"words", b"goodbye", b""]
@@ -282,10 +303,9 @@ async def test_a_failure_of_the_server_comes_out_and_the_broker_hears_that_we_ar
 
     async with observing(mosquitto.port) as observer:
         keeper = Kept(at(mosquitto.port), serve)
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(ZeroDivisionError):
             await keeper.task
         await observer.saw(GOODBYE.topic, GOODBYE.payload)
-    assert caught.group_contains(ZeroDivisionError)
 
 
 async def test_a_cancellation_in_the_moment_of_a_loss_is_not_forgotten(mosquitto: Mosquitto):
@@ -319,10 +339,8 @@ async def test_a_server_that_has_finished_leaves_the_link_up(mosquitto: Mosquitt
         assert await got.get() == b"still there"
 
 
-async def test_a_stop_does_not_wait_for_a_broker_that_hangs(
-    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(broker, "FAREWELL_TIMEOUT_S", 0.05)
+async def test_a_stop_does_not_wait_for_a_broker_that_hangs(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(keeping, "FAREWELL_TIMEOUT_S", 0.05)
     async with kept(at(mosquitto.port)) as keeper:
         await keeper.links.get()
         mosquitto.hang()
@@ -352,7 +370,7 @@ async def test_a_broker_that_dies_with_publishes_pending_is_noticed_at_once(mosq
         await link.publish_all([ONLINE] * 100)
 
     publishing = asyncio.Event()
-    async with kept(at(mosquitto.port), serve) as keeper, asyncio.timeout(broker.ANSWER_TIMEOUT_S / 2):
+    async with kept(at(mosquitto.port), serve) as keeper, asyncio.timeout(linking.ANSWER_TIMEOUT_S / 2):
         await publishing.wait()
         mosquitto.kill()
         await keeper.state("lost")
@@ -379,30 +397,21 @@ async def test_a_broker_that_is_killed_again_and_again_under_load_is_found_again
         await keeper.links.get()
 
 
-async def test_a_broker_that_is_away_for_long_is_told_once(
-    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
-):
+async def test_a_broker_that_is_away_for_long_is_told_once(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch):
     attempts: asyncio.Queue[None] = asyncio.Queue()
-    dial = broker._dial
+    dial = linking._dial
 
     async def counted(*arguments: Any, **more: Any) -> Link:
         attempts.put_nowait(None)
         return await dial(*arguments, **more)
 
-    monkeypatch.setattr(broker, "_dial", counted)
+    monkeypatch.setattr(linking, "_dial", counted)
     mosquitto.kill()
     async with kept(at(mosquitto.port)) as keeper:
         for _ in range(5):
             await attempts.get()
-        assert await keeper.states.get() == "lost: [Errno 111] Connection refused"
+        assert await keeper.states.get() == "lost: Connection refused"
         assert keeper.states.empty()
-
-
-async def test_a_twin_with_the_same_client_id_is_told_by_name(mosquitto: Mosquitto):
-    async with kept(at(mosquitto.port), backoff_min_s=60, backoff_max_s=60) as keeper:
-        await keeper.links.get()
-        async with linked(at(mosquitto.port), "test"):
-            assert await keeper.state("lost") == "lost: Session taken over"
 
 
 async def test_the_pause_before_another_attempt_doubles_up_to_its_limit(
@@ -422,8 +431,8 @@ async def test_the_pause_before_another_attempt_doubles_up_to_its_limit(
             enough.set()
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(broker.random, "uniform", jitter)
-    monkeypatch.setattr(broker, "asyncio", Replaced(asyncio, sleep=sleep))
+    monkeypatch.setattr(keeping.random, "uniform", jitter)
+    monkeypatch.setattr(keeping, "asyncio", Replaced(asyncio, sleep=sleep))
     async with kept(at(mosquitto.port), backoff_min_s=1, backoff_max_s=6):
         await enough.wait()
     assert pauses == [1, 2, 4, 6, 6]
@@ -444,17 +453,19 @@ class Replaced:
 
 
 async def test_a_wrong_password_is_told_as_a_refusal_and_the_right_one_is_let_in(tmp_path: Path):
-    with Mosquitto(tmp_path, users={"me": "right"}) as running:
-        async with kept(at(running.port, username="me", password="wrong")) as keeper:
+    with Mosquitto(tmp_path, users={"me": RIGHT}) as running:
+        async with kept(at(running.port, username="me", password=WRONG)) as keeper:
             assert await keeper.states.get() == "refused: Not authorized"
-        async with linked(at(running.port, username="me", password="right")) as link:
+        async with linked(at(running.port, username="me", password=RIGHT)) as link:
             await link.publish(ONLINE)
 
 
 def test_an_address_does_not_show_its_password():
-    assert "hunter2" not in repr(at(1, password="hunter2"))
+    assert RIGHT not in repr(at(1, password=RIGHT))
 
 
+# paho leaves a socket whose handshake has failed to the garbage collector, which closes it.
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 async def test_a_broker_is_trusted_when_its_certificate_is_from_the_authority_named(tmp_path: Path):
     tls = certificates(tmp_path / "tls")
     with Mosquitto(tmp_path, tls=tls) as running:
@@ -484,98 +495,94 @@ async def test_a_host_that_cannot_be_one_is_out_of_reach_like_any_other():
 
 
 @asynccontextmanager
-async def mute_broker() -> AsyncIterator[tuple[int, asyncio.Queue[bytes]]]:
-    """It takes connections and says nothing; the queue gets all that a guest has said when the guest has left."""
-    gone: asyncio.Queue[bytes] = asyncio.Queue()
-    came = asyncio.Event()
-
-    async def guest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        came.set()
-        gone.put_nowait(await reader.read())
-        writer.close()
-
+async def guests_of(
+    guest: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
     server = await asyncio.start_server(guest, "127.0.0.1", 0)
     async with server:
-        yield server.sockets[0].getsockname()[1], gone
+        yield server.sockets[0].getsockname()[1]
+
+
+@asynccontextmanager
+async def mute_broker() -> AsyncIterator[tuple[int, asyncio.Queue[str]]]:
+    """It takes connections and says nothing; the queue tells what its guests do."""
+    guests: asyncio.Queue[str] = asyncio.Queue()
+
+    async def guest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        guests.put_nowait("came")
+        while await reader.read(1000):
+            pass
+        guests.put_nowait("left")
+        writer.close()
+
+    async with guests_of(guest) as port:
+        yield port, guests
 
 
 async def test_an_attempt_that_gets_no_answer_leaves_no_connection_behind(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(broker, "ANSWER_TIMEOUT_S", 0.05)
-    async with mute_broker() as (port, gone):
+    monkeypatch.setattr(linking, "ANSWER_TIMEOUT_S", 0.05)
+    async with mute_broker() as (port, guests):
         with pytest.raises(LinkLost, match="timed out"):
             async with linked(at(port)):
                 pass
-        assert b"MQTT" in await gone.get()
+        for _version in range(2):
+            assert [await guests.get(), await guests.get()] == ["came", "left"]
 
 
 async def test_a_stop_in_the_middle_of_connecting_leaves_no_connection_behind(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(broker, "ANSWER_TIMEOUT_S", 0.2)
-    async with mute_broker() as (port, gone):
+    monkeypatch.setattr(linking, "ANSWER_TIMEOUT_S", 0.2)
+    async with mute_broker() as (port, guests):
         keeper = Kept(at(port))
-        while not broker_threads_are_done(keeper):
-            await asyncio.sleep(0)
+        assert await guests.get() == "came"
         await keeper.cancel()
-        assert b"MQTT" in await gone.get()
+        assert await guests.get() == "left"
 
 
-def broker_threads_are_done(keeper: Kept) -> bool:
-    """The attempt has begun: the task has gone as far as it goes by itself."""
-    return not keeper.task.done()
+async def test_a_broker_that_hangs_up_instead_of_answering_is_tried_with_the_older_version_at_once():
+    asked: list[bytes] = []
+
+    async def guest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.read(1000))[2:9])
+        writer.close()
+
+    async with guests_of(guest) as port, asyncio.timeout(linking.ANSWER_TIMEOUT_S / 2):
+        with pytest.raises(LinkLost, match="hung up without an answer"):
+            async with linked(at(port)):
+                pass
+    assert asked == [MQTT_5, MQTT_3_1_1]
 
 
 # --- what comes in ----------------------------------------------------------------------------------------
 
 
-async def test_commands_come_in_beside_what_goes_out(port: int):
+async def test_commands_come_in_beside_what_goes_out(address: Address):
     got: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
     async with kept(
-        at(port), on_message=lambda *message: got.put_nowait(message), subscriptions=["n/command/#"]
+        address, on_message=lambda *message: got.put_nowait(message), subscriptions=["n/command/#"]
     ) as keeper:
         await keeper.links.get()
-        async with linked(at(port), "another") as link:
+        async with linked(address, "another") as link:
             await link.publish(Message("n/other", b"no"))
             await link.publish(Message("n/command/run", b"\xff"))
         assert await got.get() == ("n/command/run", b"\xff")
 
 
 async def test_a_failure_in_taking_a_message_is_no_loss_of_the_link(mosquitto: Mosquitto):
-    keeper = Kept(
-        at(mosquitto.port), on_message=lambda _topic, payload: payload.decode(), subscriptions=["c"]
-    )
+    keeper = Kept(at(mosquitto.port), on_message=lambda _topic, payload: payload.decode(), subscriptions=["c"])
     await keeper.links.get()
     async with linked(at(mosquitto.port), "another") as link:
         await link.publish(Message("c", b"\xff"))
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(UnicodeDecodeError):
         await keeper.task
-    assert caught.group_contains(UnicodeDecodeError)
-
-
-# --- asyncio's reports ------------------------------------------------------------------------------------
-
-
-async def test_only_the_one_harmless_report_is_dropped():
-    loop = asyncio.get_running_loop()
-    reports: list[dict[str, Any]] = []
-    before = loop.get_exception_handler()
-    loop.set_exception_handler(lambda _loop, context: reports.append(context))
-    late = {"message": "Exception in callback add_writer()", "exception": OSError(errno.EBADF, "bad")}
-    other = {"message": "Exception in callback add_writer()", "exception": OSError(errno.EPERM, "no")}
-
-    with broker._late_writer_ignored(loop):
-        loop.call_exception_handler(late)
-        loop.call_exception_handler(other)
-    loop.call_exception_handler(late)
-
-    assert reports == [other, late]
-    loop.set_exception_handler(before)
 
 
 # --- the embedded broker ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])  # noqa: S104 - that it is refused is the claim
 async def test_the_embedded_broker_does_not_listen_to_the_network(host: str):
     with pytest.raises(ConfigError, match="no loopback address"):
         async with embedded_broker(host, free_port()):
@@ -601,5 +608,5 @@ async def test_without_its_package_the_embedded_broker_says_what_to_install(monk
 async def test_the_embedded_broker_can_listen_on_ipv6_too():
     pytest.importorskip("amqtt")
     port = free_port()
-    async with embedded_broker("::1", port), linked(Address("::1", port)) as link:
+    async with embedded_broker("::1", port), linked(Address("::1", port, protocol="3.1.1")) as link:
         await link.publish(ONLINE)

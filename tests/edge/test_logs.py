@@ -115,9 +115,12 @@ def test_a_library_that_logs_in_a_run_gets_the_run_too(pipe: Pipe):
 def test_values_are_those_of_the_moment_of_the_call(pipe: Pipe):
     pipe.start()
     names = ["a"]
-    logging.getLogger("x").warning("%s", names)
+    record = logging.LogRecord("x", logging.WARNING, "", 0, "%s", (names,), None)
+    record.created = 86_400.5
+    logging.getLogger("x").handle(record)
     names.append("b")
-    assert pipe.events()[0]["event"] == "['a']"
+    [event] = pipe.events()
+    assert (event["event"], event["timestamp"]) == ("['a']", "1970-01-02T00:00:00.500000Z")
 
 
 def test_a_reader_that_stalls_does_not_hold_up_the_caller_and_is_told_what_it_missed(pipe: Pipe):

@@ -101,22 +101,16 @@ def test_the_file_is_looked_for_in_the_variable_then_here_then_in_etc(
     assert load(None, {}).node == "etc"
 
 
-def test_without_any_file_the_places_that_were_looked_at_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_without_any_file_the_places_that_were_looked_at_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reading, "CONFIG_PLACES", (tmp_path / "a.toml", tmp_path / "b.toml"))
-    with pytest.raises(
-        ConfigError, match=r"neither .*/a\.toml nor .*/b\.toml is there\n  hint: .*LANDINGD_CONFIG"
-    ):
+    with pytest.raises(ConfigError, match=r"neither .*/a\.toml nor .*/b\.toml is there\n  hint: .*LANDINGD_CONFIG"):
         load(None, {})
 
 
 # --- paths ------------------------------------------------------------------------------------------------
 
 
-def test_relative_paths_start_at_the_base_and_the_base_at_the_folder_of_the_file(
-    config: Path, tmp_path: Path
-):
+def test_relative_paths_start_at_the_base_and_the_base_at_the_folder_of_the_file(config: Path, tmp_path: Path):
     settings = load(config, {})
     assert settings.base == tmp_path
     assert settings.landing_dir == tmp_path / "landing"
@@ -147,9 +141,7 @@ def test_a_state_folder_inside_the_landing_root_is_refused(config: Path):
 
 
 def test_a_socket_path_that_the_kernel_would_refuse_is_refused_now(config: Path):
-    assert "paths.socket: is longer than the 107 bytes" in refused(
-        config, {"LANDINGD_PATHS__SOCKET": "s" * 108}
-    )
+    assert "paths.socket: is longer than the 107 bytes" in refused(config, {"LANDINGD_PATHS__SOCKET": "s" * 108})
 
 
 # --- every fault, at once ---------------------------------------------------------------------------------
@@ -157,15 +149,7 @@ def test_a_socket_path_that_the_kernel_would_refuse_is_refused_now(config: Path)
 
 def test_every_fault_is_listed_with_its_place_its_value_and_what_was_meant(config: Path, credentials: Path):
     config.write_text(
-        "[mqtt]\n"
-        "port = 70000\n"
-        'hots = "5"\n'
-        "[landing]\n"
-        "quiet_secs = 1\n"
-        "[broker]\n"
-        'host = "0.0.0.0"\n'
-        "[web]\n"
-        "x = 1\n"
+        '[mqtt]\nport = 70000\nhots = "5"\n[landing]\nquiet_secs = 1\n[broker]\nhost = "0.0.0.0"\n[web]\nx = 1\n'
     )
     (credentials / "mqtt_password").write_text("x")
     environ = {

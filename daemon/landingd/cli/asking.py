@@ -6,6 +6,7 @@ Reading verbs work either way: the ledger and the warehouse are opened for readi
 import contextlib
 import http.client
 import json
+import os
 import socket
 import sqlite3
 import tempfile
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from landingd.errors import LandingdError, NotFoundError, NotRunningError
+from landingd.model import shown
 
 if TYPE_CHECKING:
     from landingd.flow.catalog import Catalog
@@ -135,8 +137,10 @@ class Asker:
         """Everything known of one file."""
         from landingd.flow import requests
 
+        # A name that is no text cannot go into a URL and come back; as it is shown, it can.
+        sent = file if file.isprintable() else shown(os.fsencode(file))
         return self._ask(
-            lambda: self.daemon.get("/v1/why", file=file),
+            lambda: self.daemon.get("/v1/why", file=sent),
             lambda: self._view(lambda db: requests.story(db, file, self.catalog(), self.settings.landing_dir)),
         )
 

@@ -166,7 +166,7 @@ def _add_attempts(table: Table, task: Answer) -> None:
             _number(attempt["rows_in"]) if attempt else "",
             _number(attempt["rows_out"]) if attempt else "",
             _number(attempt["rows_rejected"]) if attempt else "",
-            _ms(attempt["duration_ms"]) if attempt else "",
+            _ms(attempt["worked_ms"] or attempt["duration_ms"]) if attempt else "",
             attempt["how"] or "" if attempt else "",
         )
 

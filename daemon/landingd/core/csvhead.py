@@ -43,6 +43,8 @@ def read(head: bytes, *, delimiter: str | None = None, known: Collection[str] = 
         text = _whole_lines(head).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         return Unreadable(f"not UTF-8: byte 0x{head[error.start]:02x} at offset {error.start}")
+    if not text.strip():
+        return Unreadable("the file is empty")
     names = {name.casefold() for name in known}
     readings = [_reading(text, d) for d in ((delimiter,) if delimiter else DELIMITERS)]
     best = max(readings, key=lambda h: (sum(c.casefold() in names for c in h.columns), len(h.columns)))
@@ -57,11 +59,16 @@ def _whole_lines(head: bytes) -> bytes:
 
 def _reading(text: str, delimiter: str) -> Header:
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    first = next((row for row in rows if row), [])
+    try:
+        first = next((row for row in rows if row), [])
+    except csv.Error:
+        first = []  # a quote that is never closed, and more text behind it than a field may hold
     return Header(tuple(name.strip() for name in first), delimiter)
 
 
 def _checked(header: Header) -> Header | Unreadable:
+    if not header.columns:
+        return Unreadable("the first line cannot be read as a CSV header")
     seen: set[str] = set()
     for position, name in enumerate(header.columns, start=1):
         folded = name.casefold()

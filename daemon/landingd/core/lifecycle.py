@@ -44,6 +44,10 @@ RUN_TRANSITIONS: dict[tuple[RunState, str], RunState] = {
 """Every move a run can make."""
 
 
+TOGETHER_BYTES_MAX = 8 << 20
+"""Up to this much data the commits of a run's tasks would cost more than their statements: they share one."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often a failed attempt is tried again (Databricks: `max_retries`, `min_retry_interval_millis`)."""
@@ -154,6 +158,17 @@ def ready(statuses: Sequence[TaskStatus]) -> tuple[str, ...]:
     """The tasks that may begin now, when a run starts or is resumed."""
     after = {s.task_key: (s.state, s.result) for s in statuses}
     return tuple(s.task_key for s in statuses if _is_ready(s, after))
+
+
+def may_commit_together(tasks: Sequence[Task], statuses: Sequence[TaskStatus], *, n_bytes: int) -> bool:
+    """Whether a run's tasks may share one transaction.
+
+    Only a small run that has just begun: where anything goes wrong nothing of it stays, and each task is tried alone.
+    A task with a timeout is on its own, or it would answer for the time of others.
+    """
+    fresh = all(s.state is TaskState.PENDING and s.failures == s.crashes == 0 for s in statuses)
+    known = {task.task_key for task in tasks} == {s.task_key for s in statuses}
+    return fresh and known and len(tasks) > 1 and n_bytes <= TOGETHER_BYTES_MAX and not any(t.timeout_s for t in tasks)
 
 
 def run_result(statuses: Sequence[TaskStatus]) -> Result | None:

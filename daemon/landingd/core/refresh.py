@@ -54,7 +54,12 @@ def why_not_append(statement: Tree, *, tracked: Collection[str], functions: Coll
         return "combines several SELECTs"
     if node["cte_map"]["map"]:
         return "has a WITH clause"
-    return _shape_obstacle(node) or _source_obstacle(node["from_table"], tracked) or _content_obstacle(node, functions)
+    return (
+        _shape_obstacle(node)
+        or _source_obstacle(node["from_table"], tracked)
+        or _content_obstacle(node, functions)
+        or _lineage_obstacle(node)
+    )
 
 
 def _shape_obstacle(node: Tree) -> str | None:
@@ -97,6 +102,27 @@ def _content_obstacle(node: Tree, functions: Collection[str]) -> str | None:
     return next(filter(None, (_part_obstacle(part, functions) for part in _walk(node))), None)
 
 
+def _lineage_obstacle(node: Tree) -> str | None:
+    """By `_file_id` rows are taken out again: it has to be the table's own, or left out so that it can be added."""
+    source = node["from_table"]
+    table = {str(source["alias"] or source["table_name"]).casefold()}
+    for item in node["select_list"]:
+        if item["class"] == "STAR":
+            replaced = {str(r["key"]).casefold() for r in item["replace_list"]}
+            odd = item["columns"] or item["rename_list"] or item["qualified_exclude_list"] or "_file_id" in replaced
+            if odd or not {str(item["relation_name"]).casefold()} <= table | {""}:
+                return "takes its columns by more than * and EXCLUDE"
+            continue
+        if any(part.get("class") == "STAR" for part in _walk(item)):
+            return "takes its columns by more than * and EXCLUDE"
+        names = [str(name).casefold() for name in item.get("column_names", ())]
+        named = str(item["alias"]).casefold() or "".join(names[-1:])
+        own = names[-1:] == ["_file_id"] and set(names[-2:-1]) <= table
+        if named == "_file_id" and not own:
+            return "makes a _file_id of its own"
+    return None
+
+
 def _part_obstacle(part: Tree, functions: Collection[str]) -> str | None:
     match part.get("class"):
         case "WINDOW":
@@ -115,7 +141,8 @@ def _part_obstacle(part: Tree, functions: Collection[str]) -> str | None:
 
 def _function_obstacle(part: Tree, functions: Collection[str]) -> str | None:
     name = str(part["function_name"]).casefold()
-    if name in VOLATILE:
+    # DuckDB calls age(then) consistent, but it counts from today.
+    if name in VOLATILE or (name == "age" and len(part["arguments"]) == 1):
         return f"{name}() gives another answer each time"
     if not part["is_operator"] and name not in functions:
         return f"{name}() is not known to look at one row only"

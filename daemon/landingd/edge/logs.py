@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from logging.handlers import QueueHandler
 from queue import Full, Queue
 from typing import Any
@@ -30,7 +31,7 @@ STOP_TIMEOUT_S = 2.0
 QUIET = {
     "amqtt": logging.CRITICAL,  # the embedded broker calls a client that speaks MQTT 5 an error
     "asyncio": logging.WARNING,
-    "mqtt": logging.ERROR,  # what happens to the link is told by edge/broker
+    "mqtt": logging.CRITICAL,  # a link that breaks is told in one line by whoever keeps it
     "transitions": logging.ERROR,
     "uvicorn": logging.WARNING,
     "watchdog": logging.WARNING,
@@ -84,6 +85,7 @@ def _configure_structlog(threshold: int) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             *_common(),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
             _resolve_exception,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -101,11 +103,7 @@ def _configure_stdlib(funnel: "_Funnel", threshold: int) -> None:
 
 
 def _common() -> list[Processor]:
-    return [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    return [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name]
 
 
 def _resolve_exception(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
@@ -131,9 +129,11 @@ def _formatter(*, console: bool, journal: bool) -> logging.Formatter:
 
 
 def _merge_captured(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Give a library's line the run and task that it was logged in, as `_Funnel` found them."""
-    captured: dict[str, Any] = event["_record"].__dict__.get("bound", {})
-    return {**captured, **event}
+    """Give a library's line the time, and the run and task, that it was logged in: it is formatted later."""
+    record: logging.LogRecord = event["_record"]
+    captured: dict[str, Any] = record.__dict__.get("bound", {})
+    logged = datetime.fromtimestamp(record.created, UTC)
+    return {**captured, **event, "timestamp": logged.isoformat().replace("+00:00", "Z")}
 
 
 class _WithPriority(structlog.stdlib.ProcessorFormatter):

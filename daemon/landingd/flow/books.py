@@ -6,11 +6,11 @@ decides on what was just read.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from landingd.core import lifecycle, news, triggers
+from landingd.core import graph, lifecycle, news, triggers
 from landingd.edge.ledger import Ledger, LedgerThread, Notice, RunRow, TaskRow
 from landingd.errors import NotFoundError, RefusedError
 from landingd.model import (
@@ -45,6 +45,8 @@ class Started:
     run: RunRow
     begun: tuple[AttemptKey, ...]
     retries: tuple[tuple[str, float], ...] = ()
+    together: bool = False
+    """`begun` are all of the run's tasks, in an order in which they may run, to be tried in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,31 @@ class Books:
         now_s = self._clock() if ended_s is None else ended_s
         return await self._transact(lambda ledger: _conclude(ledger, job, key, outcome, now_s, go_on=go_on))
 
+    async def conclude_together(
+        self, job: Job, outcomes: Sequence[tuple[AttemptKey, Outcome]], *, go_on: bool
+    ) -> Concluded:
+        """Record how the attempts of one transaction ended; begins what is ready where they were rolled back."""
+        now_s = self._clock()
+
+        def record(ledger: Ledger) -> Concluded:
+            ended = [_conclude(ledger, job, key, outcome, now_s, go_on=False) for key, outcome in outcomes]
+            result = ended[-1].run_result
+            begun = _begin_ready(ledger, outcomes[0][0].run_id, now_s) if go_on and result is None else ()
+            return Concluded(begun, None, result)
+
+        return await self._transact(record)
+
     # -- recovery --
+
+    async def recall(self, committed: Iterable[AttemptKey]) -> None:
+        """Of these attempts, begin those of open tasks that the ledger does not know of: they are then dangling."""
+        now_s = self._clock()
+
+        def record(ledger: Ledger) -> None:
+            for key in sorted(committed, key=lambda key: key.attempt):
+                ledger.recall_attempt(key, now_s=now_s)
+
+        await self._ledger.transact(record)
 
     async def dangling(self) -> list[tuple[RunRow, AttemptKey]]:
         """Attempts that were begun and never concluded."""
@@ -209,6 +235,10 @@ class Books:
     async def never_below(self, *, run_id: int, file_id: int) -> None:
         """Hand out no id that the warehouse has seen."""
         await self._ledger.transact(lambda ledger: ledger.never_below(run_id=run_id, file_id=file_id), durably=True)
+
+    async def open_run_ids(self) -> list[int]:
+        """Runs that have not ended."""
+        return await self._ledger.transact(lambda ledger: [run.run_id for run in ledger.open_runs()])
 
     async def open_run_jobs(self) -> set[str]:
         """Jobs that have runs to finish."""
@@ -271,7 +301,7 @@ def _tell_file(ledger: Ledger, event: str, file_id: int, now_s: float, **more: o
 def _next_run(ledger: Ledger, job: Job, now_s: float) -> Started | None:
     open_runs = [run for run in ledger.open_runs() if run.job == job.name]
     if open_runs:
-        return _start(ledger, open_runs[0], now_s)
+        return _start(ledger, open_runs[0], job, now_s)
     cooling_s = triggers.next_batch_at_s(job, ledger.last_run_start_s(job.name, TriggerType.FILE_ARRIVAL))
     file_ids = ledger.pending_files(job.name, triggers.batch_limit(job)) if now_s >= cooling_s else []
     if not file_ids:
@@ -280,7 +310,7 @@ def _next_run(ledger: Ledger, job: Job, now_s: float) -> Started | None:
     defaults = {p.name: p.default for p in job.parameters}
     run_id = _add_run(ledger, job, TriggerType.FILE_ARRIVAL, key, parameters=defaults, now_s=now_s, file_ids=file_ids)
     run = ledger.run(run_id) if run_id is not None else None
-    return _start(ledger, run, now_s) if run else None
+    return _start(ledger, run, job, now_s) if run else None
 
 
 def _add_run(
@@ -308,18 +338,26 @@ def _add_run(
     return run_id
 
 
-def _start(ledger: Ledger, run: RunRow, now_s: float) -> Started:
+def _start(ledger: Ledger, run: RunRow, job: Job, now_s: float) -> Started:
     """Start a queued run, or take up one that was under way when the process stopped."""
     if run.state is RunState.QUEUED:
         ledger.start_run(run.run_id, now_s=now_s)
         _tell_run(ledger, run.run_id, "started", now_s)
     tasks = ledger.tasks(run.run_id)
-    statuses = _statuses(tasks)
-    begun = tuple(ledger.begin_attempt(run.run_id, key, now_s=now_s) for key in lifecycle.ready(statuses))
+    fresh = run.state is RunState.QUEUED and run.repairs == 0
+    n_bytes = ledger.run_bytes(run.run_id)
+    if fresh and lifecycle.may_commit_together(job.tasks, _statuses(tasks), n_bytes=n_bytes):
+        keys = tuple(ledger.begin_attempt(run.run_id, key, now_s=now_s) for key in graph.order(job))
+        return Started(run, keys, together=True)
     retries = tuple(
         (task.task_key, task.retry_at_s or now_s) for task in tasks if task.state is TaskState.WAITING_FOR_RETRY
     )
-    return Started(run, begun, retries)
+    return Started(run, _begin_ready(ledger, run.run_id, now_s), retries)
+
+
+def _begin_ready(ledger: Ledger, run_id: int, now_s: float) -> tuple[AttemptKey, ...]:
+    ready = lifecycle.ready(_statuses(ledger.tasks(run_id)))
+    return tuple(ledger.begin_attempt(run_id, key, now_s=now_s) for key in ready)
 
 
 def _repair(ledger: Ledger, run_id: int, job_of: Callable[[str], Job], now_s: float) -> tuple[str, ...]:

@@ -102,7 +102,8 @@ class _Draft:
         above = {t: self.definitions[t] for t in refresh.tables_read(statement) if t in self.definitions}
         self.refreshes[table] = chosen
         self.definitions[table] = refresh.definition(task.sql, chosen, above)
-        self.note(task, self.binding.bind_table(task.table, task.sql, _parameter_names(job, task)))
+        names, tracked = _parameter_names(job, task), chosen.upstream is not None
+        self.note(task, self.binding.bind_table(task.table, task.sql, names, tracked=tracked))
 
     def note(self, task: Task, bound: Bound) -> None:
         """Keep what binding found."""

@@ -3,6 +3,10 @@
 No commit covers both. An attempt that was begun and never concluded either has its row in `meta.commits`, then it is
 done and its verdict is taken from there, or it has not, then nothing of it stayed and its task may run again. The row
 is looked for also where the permitted attempts are used up.
+
+After a power cut the ledger may lack its last commits, back to the one that formed the run: then it takes tasks that
+are done for tasks that were never begun. So every commit of an open run is looked for, not only those of attempts that
+the ledger knows of.
 """
 
 import structlog
@@ -19,8 +23,9 @@ async def recover(books: Books, engine: Engine, catalog: Catalog) -> int:
     """Conclude every attempt that the last process left open; returns how many there were."""
     run_id, file_id = await engine.high_water()
     await books.never_below(run_id=run_id, file_id=file_id)
+    committed = await engine.committed(await books.open_run_ids())
+    await books.recall(committed)
     dangling = await books.dangling()
-    committed = await engine.committed([key for _, key in dangling])
     jobs = {job.name: job for job in catalog.jobs}
     for run, key in dangling:
         stats = committed.get(key)

@@ -20,7 +20,7 @@ from landingd.errors import NotFoundError, RefusedError
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog
 from landingd.flow.intake import watched_directories
-from landingd.model import FileState, Job, Signature, shown
+from landingd.model import FileState, Job, Signature, path_of, shown
 
 MEDIA_TYPES = {"json": "application/json", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 LIST_MAX = 100_000
@@ -185,16 +185,10 @@ def story(db: sqlite3.Connection, named: str, catalog: Catalog, root: Path) -> d
 
 
 def relative_to_root(named: str, root: Path) -> bytes:
-    r"""The path below the landing root that somebody means: the name's bytes, or their `\\xNN` form as shown."""
-    raw = os.fsencode(named)
+    """The path below the landing root that somebody means: as it is, or as `shown` shows it."""
     prefix = os.fsencode(root) + b"/"
-    if raw.startswith(b"/"):
-        return raw.removeprefix(prefix)
-    if os.path.lexists(os.path.join(prefix, raw)) or b"\\" not in raw:
-        return raw
-    return (
-        raw.decode("utf-8", "surrogateescape").encode("raw_unicode_escape").decode("unicode_escape").encode("latin-1")
-    )
+    path = os.fsencode(named).removeprefix(prefix)
+    return path if os.path.lexists(os.path.join(prefix, path)) else path_of(os.fsdecode(path))
 
 
 def plan(

@@ -63,10 +63,26 @@ class Runner:
             log.info("run_started", tasks=[key.task_key for key in started.begun])
             async with asyncio.TaskGroup() as attempts:
                 drive = _Drive(self, attempts, started, catalog)
-                for key in started.begun:
+                begun = await self._together(started, catalog) if started.together else started.begun
+                for key in begun:
                     drive.go(key)
                 for task_key, at_s in started.retries:
                     attempts.create_task(drive.retry(task_key, at_s))
+
+    async def _together(self, started: Started, catalog: Catalog) -> tuple[AttemptKey, ...]:
+        """Try all of a small run in one transaction; returns the attempts that were begun because that failed."""
+        job = catalog.job(started.run.job)
+        plans = [await self._plan(started, catalog, job, job.task(key.task_key), key) for key in started.begun]
+        outcomes = await self._engine.execute_together(plans, checks=_CHECKS)
+        ended = list(zip(started.begun, outcomes, strict=True))
+        go_on = not self._stopping.is_set()
+        concluded = await self._books.conclude_together(job, ended, go_on=go_on)
+        for key, outcome in ended:
+            with structlog.contextvars.bound_contextvars(task_key=key.task_key, attempt=key.attempt):
+                _log_outcome(outcome)
+        if concluded.run_result is not None:
+            log.info("run_finished", result=concluded.run_result.value)
+        return concluded.begun
 
     # -- one attempt --
 
@@ -78,7 +94,7 @@ class Runner:
         except (NotFoundError, KeyError):
             return Failed(f"the task '{key.task_key}' is not in the job file any more", permanent=True)
         plan = await self._plan(started, catalog, job, task, key)
-        return await self._engine.execute(plan, timeout_s=task.timeout_s, checks=self._checks())
+        return await self._engine.execute(plan, timeout_s=task.timeout_s, checks=_CHECKS)
 
     async def _plan(self, started: Started, catalog: Catalog, job: Job, task: Task, key: AttemptKey) -> Plan:
         context = {
@@ -164,9 +180,6 @@ class Runner:
             replaces=to_load.replaces,
         )
 
-    def _checks(self) -> FileChecks:
-        return FileChecks(recount=_recount, changed=_changed)
-
     # -- verdicts --
 
     async def conclude(self, catalog: Catalog, key: AttemptKey, outcome: Outcome, job_name: str) -> "_Next":
@@ -237,6 +250,9 @@ def _changed(file: SourceFile) -> bool:
         return landing.signature(file.path) != file.signature
     except OSError:
         return True
+
+
+_CHECKS = FileChecks(recount=_recount, changed=_changed)
 
 
 def _log_outcome(outcome: Outcome) -> None:

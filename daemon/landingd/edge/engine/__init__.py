@@ -30,7 +30,7 @@ from landingd.edge.engine.lane import NO_CHECKS, EngineBrokenError, WriteLane
 from landingd.edge.engine.remembered import read_definitions, table_columns
 from landingd.edge.engine.sqltext import literal
 from landingd.errors import AlreadyRunningError, EngineError, RefusedError
-from landingd.model import AttemptKey, Interrupted, Outcome, Plan, Stats, TimedOut
+from landingd.model import AttemptKey, Committed, Interrupted, Outcome, Plan, Stats, TimedOut
 
 __all__ = [
     "NO_CHECKS",
@@ -84,19 +84,34 @@ class Engine:
         `timeout_s` (0: none) counts from the moment the lane is free. `checks` answers what an ingest asks about
         its files. Raises EngineBrokenError when the process has to start anew.
         """
+        done, late = await self._execute([plan], timeout_s, checks)
+        if isinstance(done, Interrupted) and late:
+            return TimedOut(after_s=timeout_s)
+        return Committed(done[0]) if isinstance(done, Sequence) else done
+
+    async def execute_together(self, plans: Sequence[Plan], *, checks: FileChecks = NO_CHECKS) -> list[Outcome]:
+        """Carry out several attempts of one run, in this order, in one transaction.
+
+        Where any of them fails nothing of any stays, and all end as interrupted: each is to be tried alone.
+        """
+        done, _ = await self._execute(plans, 0.0, checks)
+        if isinstance(done, Sequence):
+            return [Committed(stats) for stats in done]
+        return [Interrupted(crashed=False)] * len(plans)
+
+    async def _execute(
+        self, plans: Sequence[Plan], timeout_s: float, checks: FileChecks
+    ) -> tuple[Sequence[Stats] | Outcome, bool]:
         async with self._lane_free:
             if self._stopping:
-                return Interrupted(crashed=False)
-            loop = asyncio.get_running_loop()
+                return Interrupted(crashed=False), False
             self._uncheckpointed = True
-            work = loop.run_in_executor(self._lane_thread, self._lane.attempt, plan, checks)
+            loop = asyncio.get_running_loop()
+            work = loop.run_in_executor(self._lane_thread, self._lane.attempt, plans, checks)
             late = await self._interrupt_if_late(work, timeout_s)
-            outcome = await work
-        if isinstance(outcome, Interrupted) and late:
-            return TimedOut(after_s=timeout_s)
-        return outcome
+            return await work, late
 
-    async def _interrupt_if_late(self, work: "asyncio.Future[Outcome]", timeout_s: float) -> bool:
+    async def _interrupt_if_late(self, work: "asyncio.Future[Sequence[Stats] | Outcome]", timeout_s: float) -> bool:
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         late = False
         while True:
@@ -117,9 +132,9 @@ class Engine:
 
     # -- reading --
 
-    async def committed(self, keys: Sequence[AttemptKey]) -> dict[AttemptKey, Stats]:
-        """Which of these attempts are in the warehouse, and what they did."""
-        return await self._with_cursor(lambda cursor: committed_stats(cursor, keys))
+    async def committed(self, run_ids: Collection[int]) -> dict[AttemptKey, Stats]:
+        """The attempts of these runs that are in the warehouse, and what they did."""
+        return await self._with_cursor(lambda cursor: committed_stats(cursor, run_ids))
 
     async def high_water(self) -> tuple[int, int]:
         """The highest run id and file id in the warehouse: the ledger must never hand these out again."""

@@ -88,8 +88,11 @@ class Binding:
             )
         return statements[0]
 
-    def bind_table(self, table: str, sql: str, parameters: Iterable[str]) -> Bound:
-        """Bind a table's SELECT, and remember the table's columns for those that read it."""
+    def bind_table(self, table: str, sql: str, parameters: Iterable[str], *, tracked: bool) -> Bound:
+        """Bind a table's SELECT, and remember the table's columns for those that read it.
+
+        `tracked`: its rows will carry `_file_id`, whether the SELECT names it or not.
+        """
         bound = self._bound(sql, parameters)
         if bound.error is not None or bound.missing:
             self._unknown.add(table.casefold())
@@ -100,7 +103,8 @@ class Binding:
         if twice:
             return Bound(error=f"the SELECT names a column twice: {', '.join(sorted(twice))}")
         shape = {c[0]: "INTEGER" if c[1] == '"NULL"' else c[1] for c in columns}
-        self._create(table, shape | ({} if "_file_id" in shape else {"_file_id": "BIGINT"}))
+        has_file_id = "_file_id" in {name.casefold() for name in shape}
+        self._create(table, shape | ({"_file_id": "BIGINT"} if tracked and not has_file_id else {}))
         return bound
 
     def bind_script(self, sql: str, parameters: Iterable[str]) -> Bound:

@@ -8,16 +8,15 @@ import duckdb
 from landingd.model import AttemptKey, FileLoad, Stats
 
 
-def committed_stats(cursor: duckdb.DuckDBPyConnection, keys: Sequence[AttemptKey]) -> dict[AttemptKey, Stats]:
-    """Of these attempts, those that committed."""
-    if not keys:
+def committed_stats(cursor: duckdb.DuckDBPyConnection, run_ids: Collection[int]) -> dict[AttemptKey, Stats]:
+    """Every attempt of these runs that committed, and what it did."""
+    if not run_ids:
         return {}
     rows = cursor.execute(
         "SELECT run_id, task_key, attempt, stats FROM meta.commits WHERE run_id IN (SELECT unnest($runs))",
-        {"runs": sorted({key.run_id for key in keys})},
+        {"runs": sorted(run_ids)},
     ).fetchall()
-    found = {AttemptKey(row[0], row[1], row[2]): _stats(row[3]) for row in rows}
-    return {key: found[key] for key in keys if key in found}
+    return {AttemptKey(row[0], row[1], row[2]): _stats(row[3]) for row in rows}
 
 
 def high_water(cursor: duckdb.DuckDBPyConnection) -> tuple[int, int]:

@@ -1,8 +1,13 @@
-"""The write lane: one attempt is one transaction, on one thread, with nothing left behind where it fails."""
+"""The write lane: attempts in transactions, on one thread, with nothing left behind where one fails.
+
+Mostly one attempt is one transaction. The attempts of a small run may share one: its commits would cost more than its
+statements, and readers then see the layers move together.
+"""
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,7 +21,6 @@ from landingd.edge.engine.csvload import FileChecks
 from landingd.edge.engine.remembered import Remembered
 from landingd.errors import EngineError
 from landingd.model import (
-    Committed,
     Failed,
     FileLoad,
     IngestPlan,
@@ -43,10 +47,10 @@ class EngineBrokenError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class _Try:
     """One try of a transaction."""
 
-    plan: Plan
+    plans: Sequence[Plan]
     checks: FileChecks
     remembered: Remembered
     now: datetime
@@ -64,10 +68,13 @@ class WriteLane:
         self._interruptible = False
         self.remembered: Remembered | None = Remembered.read(cursor)
 
-    def attempt(self, plan: Plan, checks: FileChecks) -> Outcome:
-        """Carry out a plan; raises nothing but EngineBrokenError."""
+    def attempt(self, plans: Sequence[Plan], checks: FileChecks) -> Sequence[Stats] | Outcome:
+        """Carry out the plans in one transaction: what each did, or why nothing of them stayed.
+
+        Raises nothing but EngineBrokenError.
+        """
         try:
-            return self._without_unreadable_files(plan, checks)
+            return self._without_unreadable_files(plans, checks)
         except duckdb.InterruptException:
             return Interrupted(crashed=False)
         except duckdb.FatalException as error:
@@ -99,28 +106,28 @@ class WriteLane:
 
     # -- one transaction --
 
-    def _without_unreadable_files(self, plan: Plan, checks: FileChecks) -> Outcome:
+    def _without_unreadable_files(self, plans: Sequence[Plan], checks: FileChecks) -> Sequence[Stats] | Outcome:
         """Run the transaction; where a file makes it fail, find that file and run it again without."""
         unreadable: dict[int, str] = {}
         while True:
             remembered = self.remembered or Remembered.read(self._cursor)
             now = datetime.now(UTC).replace(tzinfo=None)
             try:
-                return self._transaction(_Attempt(plan, checks, remembered, now, unreadable))
+                return self._transaction(_Try(plans, checks, remembered, now, unreadable))
             except csvload.FILE_FAULTS:
-                more = self._culprits(plan, unreadable) if isinstance(plan, IngestPlan) else {}
+                more = self._culprits(plans, unreadable)
                 if not more:
                     raise
                 unreadable |= more
 
-    def _transaction(self, attempt: _Attempt) -> Outcome:
+    def _transaction(self, attempt: _Try) -> Sequence[Stats] | Outcome:
         # What is remembered changes with the data; until the commit is through it may be wrong.
         self.remembered = None
         self._cursor.execute("BEGIN").fetchall()
         self._interruptible = True
         try:
-            stats = self._work(attempt)
-            self._write_commit(attempt, stats)
+            stats = [self._timed_work(attempt, plan) for plan in attempt.plans]
+            self._write_commits(attempt, stats)
         except BaseException:
             self._close_gate()
             with suppress(duckdb.Error):
@@ -131,29 +138,36 @@ class WriteLane:
             self._cursor.execute("COMMIT").fetchall()
         except duckdb.Error as error:
             return self._after_unclear_commit(attempt, error)
-        if not isinstance(attempt.plan, ScriptPlan):
+        if not any(isinstance(plan, ScriptPlan) for plan in attempt.plans):
             self.remembered = attempt.remembered
-        return Committed(stats)
+        return stats
 
     def _close_gate(self) -> None:
         with self._commit_gate:
             self._interruptible = False
 
-    def _work(self, attempt: _Attempt) -> Stats:
-        match attempt.plan:
-            case IngestPlan() as plan:
-                return self._ingest(attempt, _without(plan, attempt.unreadable))
-            case TablePlan() as plan:
+    def _timed_work(self, attempt: _Try, plan: Plan) -> Stats:
+        began_s, start_s = time.time(), time.perf_counter()
+        stats = self._work(attempt, plan)
+        return replace(stats, began_s=began_s, worked_ms=round(1000 * (time.perf_counter() - start_s), 3))
+
+    def _work(self, attempt: _Try, plan: Plan) -> Stats:
+        match plan:
+            case IngestPlan():
+                return self._ingest(attempt, plan)
+            case TablePlan():
                 return tables.refresh(self._cursor, plan, attempt.remembered)
-            case ScriptPlan() as plan:
+            case ScriptPlan():
                 return tables.run_script(self._cursor, plan)
 
-    def _ingest(self, attempt: _Attempt, plan: IngestPlan) -> Stats:
+    def _ingest(self, attempt: _Try, plan: IngestPlan) -> Stats:
+        readable = _without(plan, attempt.unreadable)
         with self._reading() as reading:
-            loading = csvload.Loading(self._cursor, plan, reading, attempt.checks, attempt.remembered)
+            loading = csvload.Loading(self._cursor, readable, reading, attempt.checks, attempt.remembered)
             csvload.load(loading)
             csvload.record_loads(loading, attempt.now)
-        unreadable = [FileLoad(file_id, quarantined=reason) for file_id, reason in attempt.unreadable.items()]
+        mine = {f.file_id for f in plan.files}
+        unreadable = [FileLoad(i, quarantined=reason) for i, reason in attempt.unreadable.items() if i in mine]
         files = (*loading.loads.values(), *unreadable, *plan.unusable)
         kept = [f for f in files if f.loaded]
         return Stats(
@@ -164,15 +178,19 @@ class WriteLane:
             files=files,
         )
 
-    def _culprits(self, plan: IngestPlan, unreadable: Mapping[int, str]) -> dict[int, str]:
-        with self._reading() as reading:
-            remembered = Remembered.read(self._cursor)
-            loading = csvload.Loading(self._cursor, plan, reading, NO_CHECKS, remembered)
-            self._interruptible = True
-            try:
-                return csvload.culprits(loading, _without(plan, unreadable).files)
-            finally:
-                self._close_gate()
+    def _culprits(self, plans: Sequence[Plan], unreadable: Mapping[int, str]) -> dict[int, str]:
+        found: dict[int, str] = {}
+        remembered = Remembered.read(self._cursor)
+        self._interruptible = True
+        try:
+            for plan in plans:
+                if isinstance(plan, IngestPlan):
+                    with self._reading() as reading:
+                        loading = csvload.Loading(self._cursor, plan, reading, NO_CHECKS, remembered)
+                        found |= csvload.culprits(loading, _without(plan, unreadable).files)
+        finally:
+            self._close_gate()
+        return found
 
     @contextmanager
     def _reading(self) -> Iterator[Path]:
@@ -185,31 +203,34 @@ class WriteLane:
             for link in reading.iterdir():
                 link.unlink()
 
-    def _write_commit(self, attempt: _Attempt, stats: Stats) -> None:
+    def _write_commits(self, attempt: _Try, stats: Sequence[Stats]) -> None:
         # No single commit covers the warehouse and the ledger. The transaction that changes the data also writes
-        # this row; after a crash it is the truth, and the ledger is made to agree.
-        plan = attempt.plan
+        # these rows; after a crash they are the truth, and the ledger is made to agree.
+        plans = attempt.plans
         self._cursor.execute(
-            "INSERT INTO meta.commits VALUES ($run_id, $task_key, $attempt, $job, $table, $stats, $at)",
+            """
+            INSERT INTO meta.commits
+            SELECT $run_id, unnest($task_keys), unnest($attempts), $job, unnest($tables), unnest($stats), $at
+            """,
             {
-                "run_id": plan.key.run_id,
-                "task_key": plan.key.task_key,
-                "attempt": plan.key.attempt,
-                "job": plan.job,
-                "table": None if isinstance(plan, ScriptPlan) else plan.table,
-                "stats": json.dumps(asdict(stats)),
+                "run_id": plans[0].key.run_id,
+                "task_keys": [plan.key.task_key for plan in plans],
+                "attempts": [plan.key.attempt for plan in plans],
+                "job": plans[0].job,
+                "tables": [None if isinstance(plan, ScriptPlan) else plan.table for plan in plans],
+                "stats": [json.dumps(asdict(one)) for one in stats],
                 "at": attempt.now,
             },
         ).fetchall()
 
-    def _after_unclear_commit(self, attempt: _Attempt, error: duckdb.Error) -> Outcome:
+    def _after_unclear_commit(self, attempt: _Try, error: duckdb.Error) -> Sequence[Stats] | Outcome:
         if isinstance(error, duckdb.FatalException):
             raise EngineBrokenError(str(error)) from error
         with suppress(duckdb.Error):
             self._cursor.execute("ROLLBACK").fetchall()
-        found = committed_stats(self._cursor, [attempt.plan.key])
-        stats = found.get(attempt.plan.key)
-        return Failed(message(error)) if stats is None else Committed(stats)
+        keys = [plan.key for plan in attempt.plans]
+        found = committed_stats(self._cursor, {key.run_id for key in keys})
+        return [found[key] for key in keys] if found.keys() >= set(keys) else Failed(message(error))
 
 
 NO_CHECKS = FileChecks(recount=lambda file: file.rows_in or 0, changed=lambda _: False)

@@ -1,5 +1,6 @@
 """Refresh a table from its SELECT, or run a script, inside the attempt's transaction."""
 
+import re
 from collections.abc import Mapping
 
 import duckdb
@@ -13,6 +14,10 @@ from landingd.model import RefreshMode, ScriptPlan, Stats, TablePlan
 
 SCRIPT_STATEMENTS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "ALTER", "DROP"})
 """What a script may hold. Above all no COMMIT: it would end the attempt's transaction half way (measured)."""
+
+
+_COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
+_NAMES_META = re.compile(r'\bmeta"?\s*\.', re.IGNORECASE)
 
 
 def refresh(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Remembered) -> Stats:
@@ -50,7 +55,7 @@ def check_script_statement(kind: str, text: str) -> None:
             permanent=True,
             hint="the attempt is one transaction, opened and committed by landingd",
         )
-    if kind != "SELECT" and "meta." in text.casefold().replace('"', ""):
+    if kind != "SELECT" and _NAMES_META.search(_COMMENT.sub(" ", text)):
         raise EngineError("a script may read the schema meta, not write to it", permanent=True)
 
 

@@ -373,6 +373,14 @@ class Ledger:
         ).fetchone()
         return {**dict(row), "files_quarantined": bad["n"]}
 
+    def run_bytes(self, run_id: int) -> int:
+        """How much data a run was given."""
+        row = self._db.execute(
+            "SELECT coalesce(sum(size), 0) AS n FROM run_files JOIN files USING (file_id) WHERE run_files.run_id = ?",
+            (run_id,),
+        ).fetchone()
+        return int(row["n"])
+
     def run_file_ids(self, run_id: int) -> list[int]:
         """The versions that a run was given."""
         rows = self._db.execute("SELECT file_id FROM run_files WHERE run_id = ? ORDER BY file_id", (run_id,))
@@ -411,15 +419,42 @@ class Ledger:
         )
         return key
 
+    def recall_attempt(self, key: AttemptKey, *, now_s: float) -> None:
+        """Begin an attempt of an open task that the warehouse has and this file knows nothing of.
+
+        The end of an attempt before it, if there was one, is lost for good.
+        """
+        row = self._db.execute(
+            "UPDATE tasks SET state = 'RUNNING', attempts = ?1, retry_at_s = NULL, started_at_s = ?2 WHERE run_id = ?3 "
+            "AND task_key = ?4 AND attempts < ?1 AND state <> 'TERMINATED' RETURNING attempts",
+            (key.attempt, now_s, key.run_id, key.task_key),
+        ).fetchone()
+        if row is None:
+            return
+        self._db.execute(
+            "UPDATE attempts SET ended_at_s = ?, outcome = 'died', error = 'how it ended was lost with the ledger''s "
+            "last commits' WHERE run_id = ? AND task_key = ? AND outcome IS NULL",
+            (now_s, key.run_id, key.task_key),
+        )
+        self._db.execute(
+            "INSERT INTO attempts (run_id, task_key, attempt, started_at_s) VALUES (?, ?, ?, ?)",
+            (key.run_id, key.task_key, key.attempt, now_s),
+        )
+
     def end_attempt(
         self, key: AttemptKey, outcome: str, *, stats: Stats | None, error: str | None, now_s: float
     ) -> None:
         """Write down how an attempt ended."""
-        rows = (stats.rows_in, stats.rows_out, stats.rows_rejected, stats.how) if stats else (None,) * 4
+        did = (
+            (stats.rows_in, stats.rows_out, stats.rows_rejected, stats.worked_ms, stats.how, stats.began_s or None)
+            if stats
+            else (None,) * 6
+        )
         self._db.execute(
             "UPDATE attempts SET ended_at_s = ?, outcome = ?, error = ?, rows_in = ?, rows_out = ?, rows_rejected = ?, "
-            "how = ? WHERE run_id = ? AND task_key = ? AND attempt = ?",
-            (now_s, outcome, error, *rows, key.run_id, key.task_key, key.attempt),
+            "worked_ms = ?, how = ?, started_at_s = coalesce(?, started_at_s) "
+            "WHERE run_id = ? AND task_key = ? AND attempt = ?",
+            (now_s, outcome, error, *did, key.run_id, key.task_key, key.attempt),
         )
 
     def set_task(

@@ -97,6 +97,7 @@ CREATE TABLE attempts (
     rows_in INTEGER,
     rows_out INTEGER,
     rows_rejected INTEGER,
+    worked_ms REAL,                      -- its statements, without waiting for the write lane and without the commit
     how TEXT,                            -- what the engine did: "append 3 files", "full"
     PRIMARY KEY (run_id, task_key, attempt)
 ) STRICT, WITHOUT ROWID;

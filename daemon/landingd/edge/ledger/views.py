@@ -114,7 +114,9 @@ def files(db: sqlite3.Connection, *, state: str | None, job: str | None, limit: 
 def versions(db: sqlite3.Connection, path: bytes) -> list[Answer]:
     """Every version of a path, oldest first, with what each task made of it; by its end where nothing has the whole."""
     chosen = db.execute("SELECT 1 FROM files WHERE path = ?1 LIMIT 1", (path,)).fetchone()
-    where = "f.path = ?1" if chosen else "substr(f.path, -length(?1) - 1) = CAST('/' AS BLOB) || ?1"
+    # The slash is put before it here: SQLite's || makes text of blobs, and text never equals a blob.
+    where = "f.path = ?1" if chosen else "substr(f.path, -length(?1)) = ?1"
+    path = path if chosen else b"/" + path
     rows = db.execute(
         f"{_FILES} WHERE {where} GROUP BY f.file_id ORDER BY f.path, f.job, f.file_id", (path,)
     ).fetchall()
@@ -157,15 +159,20 @@ def outbox_size(db: sqlite3.Connection) -> int:
 
 
 def timings(db: sqlite3.Connection, run_id: int) -> list[Answer]:
-    """How long each step of a run took: landed, complete, then each task's end."""
+    """When each step of a run was done: landed, complete, each task's statements, the last commit."""
     row = db.execute(
         "SELECT min(f.seen_at_s) AS seen, max(f.complete_at_s) AS complete, r.started_at_s AS started "
         "FROM runs r LEFT JOIN run_files rf USING (run_id) LEFT JOIN files f USING (file_id) WHERE r.run_id = ?",
         (run_id,),
     ).fetchone()
     steps = [("landed", row["seen"]), ("complete", row["complete"]), ("run started", row["started"])]
-    tasks = db.execute("SELECT task_key, ended_at_s FROM tasks WHERE run_id = ? ORDER BY ended_at_s", (run_id,))
-    steps += [(task["task_key"], task["ended_at_s"]) for task in tasks]
+    attempts = db.execute(
+        "SELECT task_key, started_at_s + worked_ms / 1000 AS done, ended_at_s FROM attempts "
+        "WHERE run_id = ? AND outcome = 'committed' ORDER BY started_at_s",
+        (run_id,),
+    ).fetchall()
+    steps += [(attempt["task_key"], attempt["done"]) for attempt in attempts]
+    steps.append(("committed", max((attempt["ended_at_s"] for attempt in attempts), default=None)))
     first = next((at for _, at in steps if at is not None), 0.0)
     return [{"step": step, "at": utc(at), "since_landed_ms": round(1000 * (at - first), 3)} for step, at in steps if at]
 
@@ -214,6 +221,7 @@ def _attempt(row: sqlite3.Row) -> Answer:
         "rows_in": row["rows_in"],
         "rows_out": row["rows_out"],
         "rows_rejected": row["rows_rejected"],
+        "worked_ms": row["worked_ms"],
         "how": row["how"],
     }
 

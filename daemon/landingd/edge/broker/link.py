@@ -1,8 +1,4 @@
-"""Keep one link to an MQTT broker for as long as the daemon lives, whatever the broker does.
-
-A broker restarts, hangs, refuses a password, or speaks an older MQTT. None of that may stop a file from
-being loaded, and none of it may go unnoticed for long: while nothing is sent, a dead link looks like a
-quiet one. So whoever publishes runs beside a task that reads the link and fails the moment it breaks.
+"""One connection to an MQTT broker: what goes out over it, what comes in, and how it ends.
 
 The only module that knows aiomqtt. Above it there are values (`Message`, `Address`), one `Link`, and one
 kind of failure, `LinkLost`. Publishing is at QoS 1: a message is told of as published when the broker has
@@ -12,14 +8,11 @@ can tell.
 
 import asyncio
 import contextlib
-import errno
-import math
-import random
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,7 +27,6 @@ INCOMING_MAX = 1000
 """Messages that may wait to be read; what comes beyond it is thrown away."""
 ANSWER_TIMEOUT_S = 5.0
 """A broker that does not answer a request within this long is taken to be gone."""
-FAREWELL_TIMEOUT_S = 2.0
 
 UNSPECIFIED = 128
 """The reason that is given for a connection that ended without one."""
@@ -164,92 +156,6 @@ async def connect(address: Address, *, will: Message, client_id: str) -> AsyncIt
         await _hang_up(link)
 
 
-async def keep_connected(
-    address: Address,
-    *,
-    client_id: str,
-    will: Message,
-    farewell: Message,
-    serve: Callable[[Link], Coroutine[Any, Any, None]],
-    backoff_min_s: float,
-    backoff_max_s: float,
-    on_state: Callable[[str], None],
-    on_message: Callable[[str, bytes], None] | None = None,
-    subscriptions: Sequence[str] = (),
-) -> NoReturn:
-    """Connect, run `serve(link)`, and connect again when the link is lost, until cancelled.
-
-    When cancelled, `serve` is cancelled first and then `farewell` is published. `serve` may return; the link
-    stays. `on_state` is told each change in words. What comes out of here is an error of `serve` or
-    `on_message` other than LinkLost (in an ExceptionGroup), and a ConfigError at the start if a certificate
-    cannot be used.
-    """
-    _tls_context(address)
-    loop = asyncio.get_running_loop()
-    told, pause_s, dialled = "", 0.0, address
-    with _late_writer_ignored(loop):
-        while True:
-            since_s = math.inf
-            try:
-                async with connect(dialled, will=will, client_id=client_id) as link:
-                    dialled = replace(address, protocol=link.protocol)
-                    since_s = loop.time()
-                    on_state(told := f"connected with MQTT {link.protocol}")
-                    await _converse(link, serve, on_message, subscriptions, farewell)
-            except* (LinkLost, ConfigError) as lost:
-                if lost.subgroup(Refused):
-                    dialled = address  # it may be another broker by now, and speak another version
-                told = _tell(on_state, told, _reason(lost))
-            _insist_on_cancellation()
-            # A link that broke as soon as it stood (a twin with our client id, say) is no success.
-            held = loop.time() - since_s > pause_s
-            pause_s = backoff_min_s if held else min(max(pause_s * 2, backoff_min_s), backoff_max_s)
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - spreads load, hides nothing
-
-
-async def _converse(
-    link: Link,
-    serve: Callable[[Link], Coroutine[Any, Any, None]],
-    on_message: Callable[[str, bytes], None] | None,
-    subscriptions: Sequence[str],
-    farewell: Message,
-) -> None:
-    async def speak() -> None:
-        await link.subscribe(subscriptions)
-        await serve(link)
-
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(link.listen(on_message))
-            tasks.create_task(speak())
-    finally:
-        # Whatever ended this, hanging up is next, and that tells the broker to forget the will.
-        with contextlib.suppress(LinkLost, TimeoutError):
-            async with asyncio.timeout(FAREWELL_TIMEOUT_S):
-                await link.publish(farewell)
-
-
-def _tell(on_state: Callable[[str], None], before: str, now: str) -> str:
-    """A broker that is away for a night is one line in the log, not one for each attempt."""
-    if now != before:
-        on_state(now)
-    return now
-
-
-def _insist_on_cancellation() -> None:
-    """A TaskGroup that is cancelled while a task of it fails raises the failure instead."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-def _reason(lost: BaseExceptionGroup[LinkLost | ConfigError]) -> str:
-    error: BaseException = lost
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return f"{'refused' if isinstance(error, Refused) else 'lost'}: {error}"
-
-
 # --- what aiomqtt needs -----------------------------------------------------------------------------------
 
 
@@ -258,9 +164,12 @@ class _HungUp(aiomqtt.MqttError):
 
 
 class _Client(aiomqtt.Client):
-    """Notices a broker that hangs up instead of answering; aiomqtt 2.5 waits out its timeout.
+    """aiomqtt 2.5 with two holes closed; the names that this takes are private, and the tests notice a change.
 
-    Brokers that cannot read MQTT 5 do that, although the older standard tells them to answer.
+    A broker that hangs up instead of answering is noticed at once and not after the timeout. Brokers that
+    cannot read MQTT 5 do that, although the older standard tells them to answer. And a socket that was closed
+    in the meantime is not watched any more: a broker that is killed in the middle of a publish left an
+    exception in the event loop, or a watch on whatever was opened next.
     """
 
     reached = False
@@ -269,6 +178,20 @@ class _Client(aiomqtt.Client):
     def _on_socket_open(self, *arguments: Any) -> None:
         self.reached = True
         super()._on_socket_open(*arguments)
+
+    def _on_socket_register_write(self, _client: object, _userdata: object, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._watch_writable, sock)
+
+    def _watch_writable(self, sock: Any) -> None:
+        if sock.fileno() >= 0:  # it was closed before the loop came to this, and its number may be another's
+            self._loop.add_writer(sock.fileno(), self._write)
+
+    def _write(self) -> None:
+        try:
+            self._client.loop_write()
+        except Exception as error:  # noqa: BLE001 - as aiomqtt does: whatever it is, the link is gone
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
 
     def _on_disconnect(self, *arguments: Any) -> None:
         self._loop.call_soon_threadsafe(self._give_up_dialling)
@@ -294,7 +217,7 @@ async def _dial(address: Address, version: str, *, will: Message, client_id: str
         timeout=ANSWER_TIMEOUT_S,
         max_inflight_messages=IN_FLIGHT_MAX,
         max_queued_incoming_messages=INCOMING_MAX,
-        tls_context=_tls_context(address),
+        tls_context=tls_context(address),
     )
     client.pending_calls_threshold = IN_FLIGHT_MAX
     link = Link(client, protocol=version)
@@ -302,24 +225,29 @@ async def _dial(address: Address, version: str, *, will: Message, client_id: str
     try:
         with _as_link_lost():
             await asyncio.shield(dialling)
-    except UnicodeError as error:
-        raise LinkLost(f"{address.host!r} cannot be a host name: {error}") from None
     except asyncio.CancelledError:
         # The dialling is done by a thread, which cannot be stopped. Whatever it opens would outlive us, and
         # be answered by nobody, so it is waited for (the timeouts bound that) and closed.
-        with contextlib.suppress(aiomqtt.MqttError, UnicodeError):
-            await dialling
-            await _hang_up(link)
+        await _abandon(dialling, link)
         raise
+    except UnicodeError as error:
+        raise LinkLost(f"{address.host!r} cannot be a host name: {error}") from None
     except Refused:
         raise
     except LinkLost as lost:
-        if not client.reached:
-            raise
-        # Where the broker has not answered, aiomqtt leaves the socket open and a task running on it.
-        client._client.disconnect()  # noqa: SLF001 - there is no public way
-        raise _NotUnderstood(str(lost)) from None
+        await _abandon(dialling, link)
+        raise (_NotUnderstood(str(lost)) if client.reached else lost) from None
     return link
+
+
+async def _abandon(dialling: asyncio.Task[_Client], link: Link) -> None:
+    try:
+        await dialling
+    except (aiomqtt.MqttError, UnicodeError):
+        # Where the broker has not answered, aiomqtt leaves the socket open and a task running on it.
+        link._client._client.disconnect()  # noqa: SLF001 - there is no public way
+    else:
+        await _hang_up(link)
 
 
 async def _hang_up(link: Link) -> None:
@@ -331,7 +259,7 @@ async def _hang_up(link: Link) -> None:
         lost.exception()
 
 
-def _tls_context(address: Address) -> ssl.SSLContext | None:
+def tls_context(address: Address) -> ssl.SSLContext | None:
     if not address.tls:
         return None
     try:
@@ -367,28 +295,3 @@ def _number(code: object) -> int:
     """A reason code of either kind that aiomqtt hands out: a plain number, or paho's object around one."""
     number = getattr(code, "value", code)
     return number if isinstance(number, int) else 0
-
-
-@contextmanager
-def _late_writer_ignored(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Drop a report of asyncio's: a socket that aiomqtt wanted watched was closed before it was.
-
-    Seen when a broker is killed in the middle of a publish. The link is lost then, and known to be.
-    """
-    before = loop.get_exception_handler()
-
-    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        late = isinstance(error, OSError) and error.errno == errno.EBADF and "add_writer" in context["message"]
-        if late:
-            return
-        if before is None:
-            loop.default_exception_handler(context)
-        else:
-            before(loop, context)
-
-    loop.set_exception_handler(report)
-    try:
-        yield
-    finally:
-        loop.set_exception_handler(before)

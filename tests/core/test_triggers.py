@@ -1,0 +1,114 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from landingd.core import triggers
+from landingd.core.triggers import Arrived, classify
+from landingd.model import FileArrival, Job, Place
+
+
+def job(*arrivals, name="shop"):
+    return Job(name, Place("job.yml", 1), (), triggers=arrivals)
+
+
+def wanted_by(path, *jobs):
+    return [match.job for match in triggers.matching(path, jobs)[0]]
+
+
+# --- what a file is ---------------------------------------------------------------------------------------
+
+
+def test_a_version_is_a_path_and_its_content():
+    assert classify("a", None) is Arrived.NEW
+    assert classify("a", "a") is Arrived.DUPLICATE
+    assert classify("b", "a") is Arrived.CHANGED
+
+
+# --- who wants it -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("directory", "path", "wanted"),
+    [
+        ("shop", b"shop/a.csv", True),
+        ("shop/", b"shop/a.csv", True),
+        ("/shop", b"shop/a.csv", True),
+        ("shop", b"shop/2019/a.csv", True),
+        ("shop", b"shopping/a.csv", False),
+        ("shop", b"shop", False),
+        ("shop", b"other/shop/a.csv", False),
+        ("shop/in", b"shop/in/a.csv", True),
+        ("shop/in", b"shop/a.csv", False),
+        ("", b"a.csv", True),
+        (".", b"deep/er/a.csv", True),
+        ("/", b"a.csv", True),
+        ("caf\udce9", b"caf\xe9/a.csv", True),
+    ],
+)
+def test_a_job_wants_what_lies_below_its_directory(directory, path, wanted):
+    assert wanted_by(path, job(FileArrival(directory))) == (["shop"] if wanted else [])
+
+
+def test_every_job_that_wants_a_path_gets_it():
+    jobs = [job(FileArrival("in"), name="a"), job(FileArrival("in"), name="b"), job(FileArrival("out"), name="c")]
+    assert wanted_by(b"in/a.csv", *jobs) == ["a", "b"]
+
+
+def test_a_job_gets_a_path_once_though_several_of_its_triggers_want_it():
+    arrivals = [FileArrival("in", pattern="*.txt"), FileArrival("in", pattern="*.csv"), FileArrival("in")]
+    matches, _ = triggers.matching(b"in/a.csv", [job(*arrivals)])
+    assert matches == [triggers.Matched("shop", arrivals[1])]
+
+
+@pytest.mark.parametrize(
+    ("arrival", "path", "reason"),
+    [
+        (FileArrival("in"), b"elsewhere/a.csv", "no job watches this directory"),
+        (FileArrival("in", pattern="*.csv"), b"in/a.txt", "matches no pattern"),
+        (FileArrival("in", exclude=("a*",)), b"in/a.csv", "excluded by 'a*'"),
+        (FileArrival("in", recursive=False), b"in/deep/a.csv", "in a subdirectory and recursive is off"),
+        (FileArrival("in"), b"in/a.csv.part", "temporary name"),
+        (FileArrival("in"), b"in/.hidden/a.csv", "in a hidden directory"),
+    ],
+)
+def test_a_path_that_nobody_wants_has_a_reason(arrival, path, reason):
+    assert triggers.matching(path, [job(arrival)]) == ([], reason)
+
+
+# --- keys -------------------------------------------------------------------------------------------------
+
+ids = st.lists(st.integers(1, 10_000), unique=True, min_size=1, max_size=20)
+
+
+@given(ids, st.randoms(use_true_random=False))
+def test_the_same_files_in_any_order_have_the_same_key(file_ids, random):
+    shuffled = random.sample(file_ids, len(file_ids))
+    assert triggers.files_key(shuffled) == triggers.files_key(file_ids)
+
+
+@given(ids, ids)
+def test_other_files_have_another_key(some, others):
+    assert (triggers.files_key(some) == triggers.files_key(others)) == (set(some) == set(others))
+
+
+def test_a_request_never_has_the_key_of_files():
+    assert triggers.request_key(triggers.files_key([1])) != triggers.files_key([1])
+    assert triggers.request_key("x") == triggers.request_key("x") != triggers.request_key("y")
+
+
+# --- when, and how many -----------------------------------------------------------------------------------
+
+
+def test_a_first_run_and_one_without_a_cooldown_may_start_at_once():
+    assert triggers.next_batch_at_s(job(FileArrival("in", min_time_between_triggers_s=60)), None) == 0
+    assert triggers.next_batch_at_s(job(FileArrival("in")), 1000.0) == 0
+
+
+def test_the_longest_cooldown_of_a_jobs_triggers_counts_from_its_last_run():
+    arrivals = [FileArrival("a", min_time_between_triggers_s=60), FileArrival("b", min_time_between_triggers_s=5)]
+    assert triggers.next_batch_at_s(job(*arrivals), 1000.0) == 1060.0
+
+
+def test_the_smallest_limit_of_a_jobs_triggers_holds():
+    assert triggers.batch_limit(job(FileArrival("a", max_files_per_trigger=5), FileArrival("b"))) == 5
+    assert triggers.batch_limit(job()) > 0
