@@ -53,7 +53,7 @@ ORDERS = {
 """The job of most stories: a table that is loaded, one that is appended to, one that is recomputed."""
 
 
-class Gone(Exception):
+class NotAnsweringError(Exception):
     """The daemon does not answer on its control socket."""
 
 
@@ -238,7 +238,7 @@ class LandingdProcess:
                 response = connection.getresponse()
                 answer = response.read()
             except OSError as error:
-                raise Gone(self.log_tail()) from error
+                raise NotAnsweringError(self.log_tail()) from error
         assert response.status < http.client.BAD_REQUEST, answer.decode()
         return answer
 

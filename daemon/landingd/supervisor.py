@@ -226,9 +226,9 @@ class Daemon:
             password=mqtt.password.get_secret_value(),
             protocol="3.1.1" if self._settings.broker.embedded else mqtt.protocol,
             tls=mqtt.tls,
-            ca_file=_optional(mqtt.ca_file),
-            cert_file=_optional(mqtt.cert_file),
-            key_file=_optional(mqtt.key_file),
+            ca_file=self._optional(mqtt.ca_file),
+            cert_file=self._optional(mqtt.cert_file),
+            key_file=self._optional(mqtt.key_file),
             keepalive_s=mqtt.keepalive_seconds,
         )
         will = self._publisher.will
@@ -242,6 +242,9 @@ class Daemon:
             backoff_max_s=mqtt.reconnect_max_seconds,
             on_state=self._link_changed,
         )
+
+    def _optional(self, path: str) -> Path | None:
+        return self._settings.absolute(path) if path else None
 
     def _link_changed(self, state: str) -> None:
         self._publisher.link_state = state
@@ -344,7 +347,9 @@ class Daemon:
         return f"{jobs} job{'' if jobs == 1 else 's'}, watching {self._settings.landing_dir}"
 
 
-async def run_once(settings: Settings, job_name: str, parameters: Mapping[str, str]) -> int:
+async def run_once(
+    settings: Settings, job_name: str, parameters: Mapping[str, str], *, request_id: str | None = None
+) -> int:
     """One run of a job without a daemon, over the files that are complete now; returns its run id.
 
     Events stay in the outbox until a daemon tells them.
@@ -356,7 +361,8 @@ async def run_once(settings: Settings, job_name: str, parameters: Mapping[str, s
         options = IntakeOptions(settings.landing_dir, settings.landing.scan_interval_seconds, 0.0)
         intake = Intake(stores.books, [job], options, on_arrived=lambda _: None)
         await intake.once()
-        run_id = await stores.books.request_run(job, request_id=f"once-{time.time_ns()}", parameters=values)
+        request = request_id or f"once-{time.time_ns()}"
+        run_id = await stores.books.request_run(job, request_id=request, parameters=values)
         await _drive_job(stores, settings, job_name)
         return run_id
 
@@ -382,7 +388,3 @@ def _say(loop: asyncio.AbstractEventLoop, hear: Callable[..., None], *what: obje
     """From a foreign thread: let the loop hear it. A loop that is closed has no use for it."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(hear, *what)
-
-
-def _optional(path: str) -> Path | None:
-    return Path(path) if path else None

@@ -4,17 +4,17 @@ import random
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from brokers import Mosquitto
+
 from crash import shop, truth
 from crash.victim import ALL_CALLS, CALLS, STORES, Victim
 from listening import Subscriber
 
+Make = Callable[..., Victim]
 Arm = Callable[[], object]
 """From here on writes are counted."""
 
@@ -116,58 +116,62 @@ OFTEN = 2
 """So many points of each moment and store are tried in the short form."""
 
 
-def points() -> Iterator[Any]:
-    """Every (moment, store, system call, n)."""
+class Point(NamedTuple):
+    """Where to kill: as this thread's n-th such call on this store begins, counted from the moment on."""
+
+    moment: str
+    store: str
+    call: str
+    n: int
+
+
+def points() -> list[Any]:
+    """Every one there is; those of the short form are the same ones each time."""
+    found = []
     for name, moment in MOMENTS.items():
         for store in STORES:
             every = [
                 (call, n) for (of, call), (_, most) in moment.writes.items() if of == store for n in range(1, most + 1)
             ]
-            often = random.Random(f"{name} {store}").sample(every, OFTEN)
+            often = random.Random(f"{name} {store}").sample(every, OFTEN)  # noqa: S311 -- the same points each time
             for call, n in every:
                 marks = () if (call, n) in often else (pytest.mark.long,)
-                yield pytest.param(name, store, call, n, id=f"{name}-{store}-{call}-{n}", marks=marks)
+                found.append(pytest.param(Point(name, store, call, n), id=f"{name}-{store}-{call}-{n}", marks=marks))
+    return found
 
 
-@pytest.mark.parametrize(("name", "store", "call", "n"), points())
+@pytest.mark.parametrize("point", points())
 def test_killed_as_a_write_begins_every_row_is_there_once_after_the_next_start(
-    tmp_path: Path, broker: Mosquitto, ear: Subscriber, name: str, store: str, call: str, n: int
+    victim_with: Make, ear: Subscriber, point: Point
 ) -> None:
-    """Killing as the n-th write begins is killing after the one before it; so every n is before and after every write."""
-    moment = MOMENTS[name]
-    with_base = tmp_path / "base"
-    victim = Victim(with_base, broker.port, moment.job)
-    try:
-        moment.go_through(victim, lambda: victim.arm(store, call, n))
-        if victim.alive:
-            victim.signal(signal.SIGTERM)  # the last writes are those of a stop
-        if victim.wait() == 0:
-            assert n > moment.writes[store, call][0], "it was not killed"
-        else:
-            assert victim.killed()
-        come_to_rest(victim)
-        truth.check(victim.state, victim.files, ear.heard)
-    finally:
-        victim.kill()
-    shutil.rmtree(with_base)
+    """Killing as the n-th write begins is killing after the one before it: every n is before and after every write."""
+    moment = MOMENTS[point.moment]
+    victim = victim_with(moment.job)
+    moment.go_through(victim, lambda: victim.arm(point.store, point.call, point.n))
+    if victim.alive:
+        victim.signal(signal.SIGTERM)  # the last writes are those of a stop
+    if victim.wait() == 0:
+        assert point.n > moment.writes[point.store, point.call][0], "it was not killed"
+    else:
+        assert victim.killed()
+    come_to_rest(victim)
+    truth.check(victim.state, victim.files, ear.heard)
+    shutil.rmtree(victim.base)  # of a thousand tests none but those that fail keep their stores
 
 
 @pytest.mark.parametrize("name", MOMENTS)
-def test_no_write_goes_uncounted(tmp_path: Path, broker: Mosquitto, ear: Subscriber, name: str) -> None:
+def test_no_write_goes_uncounted(victim_with: Make, ear: Subscriber, name: str) -> None:
     """The points above are all there are: no other system call writes to the stores, and none more often."""
     moment = MOMENTS[name]
-    victim = Victim(tmp_path / "base", broker.port, moment.job)
+    victim = victim_with(moment.job)
     traces = []
-    try:
-        every_file = [file for store in STORES for file in victim.store(store)]
-        moment.go_through(victim, lambda: traces.append(victim.trace(every_file, calls=ALL_CALLS)))
-        if victim.alive:
-            victim.stop()
-        assert victim.wait() == 0
-        traces[0].end()
-        truth.check(victim.state, victim.files, ear.heard)
-    finally:
-        victim.kill()
+    every_file = [file for store in STORES for file in victim.store(store)]
+    moment.go_through(victim, lambda: traces.append(victim.trace(every_file, calls=ALL_CALLS)))
+    if victim.alive:
+        victim.stop()
+    assert victim.wait() == 0
+    traces[0].end()
+    truth.check(victim.state, victim.files, ear.heard)
     counted = Counter((file.partition(".")[0], call, thread) for thread, file, call in traces[0].calls())
     assert {call for _, call, _ in counted} <= set(CALLS)
     for (store, call), (least, most) in moment.writes.items():

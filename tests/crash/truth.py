@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+
 from crash import shop
 from listening import Heard
 
@@ -106,7 +107,7 @@ def check_commits(stores: Stores) -> None:
 
 # --- events -----------------------------------------------------------------------------------------------------
 
-_TIMES = ("time", "started_at", "ended_at", "duration_ms", "queue_ms")
+_TIMES = ("time", "started_at", "ended_at", "duration_ms", "queue_ms", "evidence")
 """What may differ when something is told again by a ledger that had forgotten that it was told."""
 
 
@@ -121,6 +122,8 @@ def check_news(stores: Stores, heard: list[Heard], *, exact: bool) -> None:
         told[payload["event_id"]].add(message.topic + " " + json.dumps(words, sort_keys=True))
     assert {i: words for i, words in told.items() if len(words) > 1} == {}
     assert {what: several for what, several in ids.items() if len(several) > 1} == {}
+    versions = {(m.payload["file_id"], m.payload["content_hash"]) for m in heard if m.payload["event"] == "file_loaded"}
+    assert max(Counter(file_id for file_id, _ in versions).values()) == 1, versions
     happened = {what[:4] for what in ids}
     for run_id, job in stores.ledger("SELECT run_id, job FROM runs"):
         for event in ("run_queued", "run_started", "run_finished"):
@@ -132,5 +135,5 @@ def check_news(stores: Stores, heard: list[Heard], *, exact: bool) -> None:
 
 
 def _happening(message: Heard) -> tuple[Any, ...]:
-    fields = ("event", "job", "run_id", "task_key", "file_id", "repair", "attempt", "occurrence", "by")
+    fields = ("event", "job", "run_id", "task_key", "file_id", "repair", "attempt", "occurrence", "by", "content_hash")
     return tuple(message.payload.get(field) for field in fields)

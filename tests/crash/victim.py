@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
 from brokers import needed
 from crash import shop
 from daemons import LANDINGD, START_TIMEOUT_S, LandingdProcess

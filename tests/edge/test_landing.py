@@ -278,15 +278,22 @@ def test_an_empty_file_has_a_fingerprint(tmp_path):
 def test_a_file_that_changes_while_it_is_read_has_no_fingerprint(tmp_path, monkeypatch):
     path = written(tmp_path / "a.csv")
 
-    def read(fd, size, real=os.read):
+    def read(fd, size, offset, real=os.pread):
         monkeypatch.undo()
         with open(path, "ab") as file:
             file.write(b"3,4\n")
-        return real(fd, size)
+        return real(fd, size, offset)
 
-    monkeypatch.setattr(os, "read", read)
+    monkeypatch.setattr(os, "pread", read)
     with pytest.raises(ChangedWhileReadingError, match=r"a\.csv: changed while it was read"):
         fingerprint(path)
+
+
+def test_a_large_file_is_told_the_same_by_two_threads_as_by_one(tmp_path, monkeypatch):
+    path = written(tmp_path / "a.csv", b"a,b\n" + b"1,2\n" * 3_000_000)
+    by_two = fingerprint(path)
+    monkeypatch.setattr(landing, "LARGE_BYTES", 1 << 40)
+    assert by_two == fingerprint(path)
 
 
 def test_a_file_whose_path_now_is_a_pipe_has_no_fingerprint(tmp_path):

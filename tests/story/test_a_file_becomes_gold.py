@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import zstandard
+
 from brokers import Mosquitto
 from daemons import ORDERS, LandingdProcess, orders
 from listening import Subscriber
@@ -25,25 +26,9 @@ def test_a_file_becomes_gold_and_every_step_is_said_over_mqtt(tmp_path: Path, br
         assert gold(daemon) == {"ada": (1, 10.5), "bob": (1, 2.0)}
 
         kinds = [event["event"] for event in ear.events()]
-        assert kinds == [
-            "file_landed",
-            "run_queued",
-            "run_started",
-            "task_finished",
-            "file_loaded",
-            "task_finished",
-            "task_finished",
-            "run_finished",
-        ] or kinds == [
-            "file_landed",
-            "run_queued",
-            "run_started",
-            "file_loaded",
-            "task_finished",
-            "task_finished",
-            "task_finished",
-            "run_finished",
-        ]
+        assert kinds[:3] == ["file_landed", "run_queued", "run_started"]
+        assert sorted(kinds[3:-1]) == ["file_loaded", "task_finished", "task_finished", "task_finished"]
+        assert kinds[-1] == "run_finished"
         topics = {message.payload["event"]: message.topic for message in ear.heard if "event" in message.payload}
         assert topics["file_landed"] == topics["file_loaded"] == "landingd/story/files"
         assert topics["run_queued"] == topics["run_finished"] == "landingd/story/jobs/orders/runs/1"
@@ -170,7 +155,7 @@ def test_a_file_that_is_still_open_waits_until_its_writer_is_done(daemon: Landin
 NAMES = {
     b"not-utf8-\xff\xfe.csv": r"not-utf8-\xff\xfe.csv",
     b"line\nbreak.csv": r"line\nbreak.csv",
-    b"it's \"quoted\" *?[x].csv": "it's \"quoted\" *?[x].csv",
+    b'it\'s "quoted" *?[x].csv': 'it\'s "quoted" *?[x].csv',
     b"back\\slash.csv": r"back\\slash.csv",
     "größe-日本.csv".encode(): "größe-日本.csv",
     "größe-日本".encode() + b"\xff\n.csv": r"größe-日本\xff\n.csv",

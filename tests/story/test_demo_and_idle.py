@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from daemons import REPOSITORY, LandingdProcess, orders
 
 pytest.importorskip("amqtt", reason="the demo needs the extra landingd[broker]")

@@ -1,6 +1,5 @@
 """Job files may be wrong: what runs goes on with the old ones, and says so."""
 
-import os
 import signal
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def test_a_bad_job_file_keeps_the_old_jobs_and_says_so_and_a_good_one_is_taken(
         daemon.until_loaded(3)
         assert daemon.query("FROM gold.revenue") == [{"n": 2}]
 
-        os.unlink(daemon.pipelines / "second/job.yml")
+        (daemon.pipelines / "second/job.yml").unlink()
         assert daemon.cli("reload") == {"jobs": ["orders"]}
         daemon.drop("second/b.csv", "id\n8\n")
         assert daemon.cli("why", "second/b.csv")["ignored"] == "no job watches this directory"

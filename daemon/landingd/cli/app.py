@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -12,8 +12,12 @@ from landingd import __version__
 from landingd.errors import JobFileError, LandingdError, RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from landingd.cli.asking import Asker
     from landingd.settings import Settings
+
+T = TypeVar("T")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -76,6 +80,8 @@ def serve(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="landingd.toml.")] = None,
 ) -> None:
     """Run the daemon until SIGTERM. SIGHUP reloads the jobs."""
+    import structlog
+
     from landingd.edge.engine import EngineBrokenError
     from landingd.edge.logs import start_logging
     from landingd.settings import load
@@ -95,6 +101,9 @@ def serve(
         raise LandingdError(
             f"the warehouse has to be opened anew: {_first(group)}", hint="start the daemon again"
         ) from None
+    except* Exception as group:  # noqa: BLE001 -- the log gets it whole, the person one line
+        structlog.get_logger("landingd").critical("died", exc_info=group)
+        raise LandingdError(f"the daemon died: {_first(group)!r}", hint="its log holds the traceback") from None
     finally:
         stop_logging()
 
@@ -153,7 +162,7 @@ def run(
     else:
         from landingd.supervisor import run_once
 
-        run_id = asyncio.run(run_once(asker.settings, job, parameters))
+        run_id = _alone(asker.settings, run_once(asker.settings, job, parameters, request_id=request_id))
         answer = asker.run(run_id)
     _print_run(answer, json=json)
 
@@ -172,9 +181,20 @@ def repair(
     else:
         from landingd.supervisor import repair_once
 
-        asyncio.run(repair_once(asker.settings, run_id))
+        _alone(asker.settings, repair_once(asker.settings, run_id))
         answer = asker.run(run_id)
     _print_run(answer, json=json)
+
+
+def _alone(settings: "Settings", work: "Coroutine[Any, Any, T]") -> "T":
+    """Do a daemon's work without one; its log goes to standard error, as a daemon's does."""
+    from landingd.edge.logs import start_logging
+
+    stop_logging = start_logging(level=settings.log.level, log_format=settings.log.format)
+    try:
+        return asyncio.run(work)
+    finally:
+        stop_logging()
 
 
 def _print_run(answer: dict[str, Any], *, json: bool) -> None:

@@ -68,6 +68,7 @@ async def _daemon(settings: Settings) -> Any:
     changed = {
         "LANDINGD_BROKER__EMBEDDED": "true",
         "LANDINGD_BROKER__PORT": str(port),
+        "LANDINGD_MQTT__ENABLED": "true",
         "LANDINGD_MQTT__HOST": "127.0.0.1",
         "LANDINGD_MQTT__PORT": str(port),
         "LANDINGD_LOG__FORMAT": "json",

@@ -21,6 +21,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,6 +35,7 @@ from landingd.model import Lease, Signature, shown
 
 CHUNK_BYTES = 256 << 10  # no slower than 1 MiB, and counting holds the interpreter for a quarter of the time
 HEAD_BYTES = 64 << 10
+LARGE_BYTES = 8 << 20  # from here on a second thread is worth its start
 
 # O_NONBLOCK: a file that was swapped for a pipe must not hang the thread, nor a foreign lease.
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -218,16 +220,26 @@ def scan(directory: Path, *, recursive: bool, unreadable: list[bytes]) -> Iterat
 
 
 def fingerprint(path: bytes) -> Fingerprint:
-    """Hash, check and count in one pass. Raises ChangedWhileReadingError; OSError if it cannot be read."""
+    """Hash, check and count. Raises ChangedWhileReadingError, and OSError where it cannot be read.
+
+    A large file is hashed on a second thread while it is counted on this one: hashing lets go of the interpreter.
+    """
     with _opened(path) as fd:
         before = _signature_of(os.fstat(fd))
         if not isinstance(before, Signature):
             raise ChangedWhileReadingError(f"{shown(path)}: is now a {before}")
-        digest = hashlib.sha256()
         content = _Content(compression_of(os.pread(fd, 4, 0)))
-        while chunk := os.read(fd, CHUNK_BYTES):
-            digest.update(chunk)
-            content.feed(chunk)
+        if before.size < LARGE_BYTES:
+            digest = hashlib.sha256()
+            for chunk in _chunks(fd):
+                digest.update(chunk)
+                content.feed(chunk)
+        else:
+            with ThreadPoolExecutor(1) as beside:
+                hashing = beside.submit(_digest, fd)
+                for chunk in _chunks(fd):
+                    content.feed(chunk)
+            digest = hashing.result()
         if _signature_of(os.fstat(fd)) != before:
             raise ChangedWhileReadingError(f"{shown(path)}: changed while it was read")
     damage = content.damage()
@@ -240,6 +252,21 @@ def fingerprint(path: bytes) -> Fingerprint:
         # A NUL in the head: no text that these lines could be counted in (Parquet, an archive, UTF-16).
         records=None if damage or b"\0" in content.head else content.records.total(),
     )
+
+
+def _chunks(fd: int) -> Iterator[bytes]:
+    """The file from its start, whatever else reads the descriptor."""
+    offset = 0
+    while chunk := os.pread(fd, CHUNK_BYTES, offset):
+        yield chunk
+        offset += len(chunk)
+
+
+def _digest(fd: int) -> "hashlib._Hash":
+    digest = hashlib.sha256()
+    for chunk in _chunks(fd):
+        digest.update(chunk)
+    return digest
 
 
 def compression_of(magic: bytes) -> str:

@@ -13,7 +13,7 @@ Invariants, each of which was seen to break silently without the line that holds
 import asyncio
 import fcntl
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass

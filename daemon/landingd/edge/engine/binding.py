@@ -137,8 +137,7 @@ class Binding:
 
     def _explained(self, error: duckdb.Error, sql: str) -> Bound:
         text = str(error)
-        named = {t.casefold() for t in self._named_tables(sql)}
-        unknown = tuple(sorted(t for t in self._unknown if t in named or t in text.casefold()))
+        unknown = tuple(sorted(table for table in self._unknown if _names(sql, table)))
         if unknown:
             return Bound(missing=unknown)
         lines = [line for line in text.splitlines() if line.strip()]
@@ -147,11 +146,10 @@ class Binding:
         hint = candidates if candidates != lines[0] else None
         return Bound(error=lines[0], hint=hint, line=int(found.group(1)) if found else 0)
 
-    def _named_tables(self, sql: str) -> set[str]:
-        try:
-            return set(self._db.get_table_names(sql, qualified=True))
-        except duckdb.Error:
-            return set()
+
+def _names(sql: str, table: str) -> bool:
+    """Whether the text names the table anywhere (DuckDB lists a SELECT's tables only, and scripts hold more)."""
+    return re.search(rf"\b{re.escape(table)}\b", sql.casefold().replace('"', "")) is not None
 
 
 def _statement(sql: str) -> str:

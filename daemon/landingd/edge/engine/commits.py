@@ -1,7 +1,7 @@
 """The commit rows: which attempts are in the warehouse, and what they did."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import duckdb
 
