@@ -126,6 +126,8 @@ class Ingest:
     """One character; None: found out from the header."""
     schema_hints: Mapping[str, str] = field(default_factory=dict[str, str])
     """Column name to SQL type (Auto Loader: `cloudFiles.schemaHints`); other columns are detected."""
+    schema_is_whole: bool = False
+    """Given as `schema`: these are all the columns, so SQL can be bound before the first file."""
     schema_evolution: str = "add_new_columns"
     max_rejected_percent: float = 10.0
     """A file with a larger share of rejected rows is quarantined whole."""

@@ -3,7 +3,7 @@
 `strace` attaches to the process, counts its writes to the files of the two stores, and sends the signal as the n-th of
 them begins: a SIGKILL there means that this write does not happen, and that the n-1 before it have happened. So
 killing at every n is killing before and after every write. It counts for each thread and each system call apart; with
-one DuckDB thread, each store is written by one thread.
+one DuckDB thread each store is written by one thread, but for the warehouse's opening and closing, which is another's.
 """
 
 import os

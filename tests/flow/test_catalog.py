@@ -48,7 +48,7 @@ def task(key, *, after="", sql="", table="", **more):
 
 
 def bronze(hinted=True):
-    ingest = "{format: csv, schema_hints: {id: BIGINT, brand: VARCHAR}}" if hinted else "{format: csv}"
+    ingest = "{format: csv, schema: {id: BIGINT, brand: VARCHAR}}" if hinted else "{format: csv}"
     return task("bronze", table="bronze.events", ingest=ingest)
 
 
@@ -147,7 +147,7 @@ def test_sql_over_a_table_of_which_nothing_is_known_is_told_and_no_error(pipelin
         (15, "task 'script'"),
     ]
     assert "bronze.events" in catalog.unbound[0].what
-    assert "schema_hints" in catalog.unbound[0].hint
+    assert "schema" in catalog.unbound[0].hint
 
 
 def test_once_the_table_exists_the_same_sql_is_held_to_it(pipelines):
@@ -238,7 +238,11 @@ def test_a_table_is_not_read_before_the_task_that_makes_it(pipelines):
 def test_a_table_may_be_made_by_a_task_further_up(pipelines):
     write(
         pipelines,
-        joined(bronze(), task("between", after="bronze", sql="one"), task("silver", after="between", sql="s", table="silver.t")),
+        joined(
+            bronze(),
+            task("between", after="bronze", sql="one"),
+            task("silver", after="between", sql="s", table="silver.t"),
+        ),
         one="SELECT 1",
         s="SELECT id FROM bronze.events",
     )

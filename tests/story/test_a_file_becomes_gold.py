@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from pathlib import Path
+from urllib.parse import urlencode
 
 import zstandard
 
@@ -178,12 +179,12 @@ def test_names_that_are_no_text_survive_to_gold_to_mqtt_and_to_json(tmp_path: Pa
         assert {row["path"] for row in daemon.query("SELECT path FROM meta.loads")} == told
         for raw, shown in NAMES.items():
             by_bytes = json.loads(daemon.run("why", b"orders/" + raw, "--json").stdout)
-            by_text = daemon.cli("why", f"orders/{shown}")
+            by_text = daemon.get(f"/v1/why?{urlencode({'file': f'orders/{shown}'})}")
             assert by_bytes == by_text
             assert by_bytes["file"] == f"orders/{shown}"
             assert by_bytes["versions"][0]["state"] == "loaded"
             assert by_bytes["on_disk"]
-        for verb in (["files"], ["show", "1"], ["why", r"orders/not-utf8-\xff\xfe.csv"]):
+        for verb in (["files"], ["why", r"orders/not-utf8-\xff\xfe.csv"]):
             assert rb"not-utf8-\xff\xfe.csv" in daemon.run(*verb).stdout
 
 

@@ -21,16 +21,17 @@ def test_a_landing_directory_that_is_deleted_and_comes_back_is_watched_again(tmp
     with LandingdProcess(tmp_path / "base", env=LATE_SCANS) as daemon:
         daemon.drop("orders/a.csv", orders((1, "ada", 1)))
         daemon.until_loaded(1)
-        for number in (2, 3):
-            shutil.rmtree(daemon.landing / "orders")
-            daemon.until(lambda: daemon.cli("status")["not_watched"])
+        for number, deleted in ((2, daemon.landing / "orders"), (3, daemon.landing)):
+            shutil.rmtree(deleted)
+            daemon.until(lambda: daemon.get("/v1/status")["not_watched"])
             # What lies in it when it comes back raised no event that anybody heard.
             away = daemon.base / "away"
             away.mkdir()
             (away / f"{number}-before.csv").write_text(orders((number * 10, "ada", 1)))
+            daemon.landing.mkdir(exist_ok=True)
             away.rename(daemon.landing / "orders")
             daemon.until_loaded(2 * number - 2)
-            daemon.until(lambda: not daemon.cli("status")["not_watched"])
+            daemon.until(lambda: not daemon.get("/v1/status")["not_watched"])
             daemon.drop(f"orders/{number}-after.csv", orders((number * 10 + 1, "ada", 1)))
             daemon.until_loaded(2 * number - 1)
         assert daemon.value("SELECT list(id ORDER BY id) FROM silver.orders") == [1, 20, 21, 30, 31]

@@ -8,8 +8,8 @@ from daemons import LandingdProcess, attempts, results
 from listening import Subscriber
 
 ENDLESS = "SELECT count(*) AS n FROM range(3000) a, range(3000) b, range(1000000) c WHERE hash(a, b, c) = 1"
-LONG = ENDLESS.replace("1000000", "40")
-"""Takes a second or two."""
+LONG = ENDLESS.replace("1000000", "20")
+"""Takes a second."""
 
 FAN = {
     "fan/job.yml": """
@@ -228,3 +228,24 @@ def test_a_run_of_two_batches_keeps_a_job_to_one_run_at_a_time(tmp_path: Path) -
             daemon.drop(f"steps/{number}.csv", f"id\n{number}\n")
         daemon.until_loaded(11)
         assert [run["file_count"] for run in daemon.cli("runs", "steps")] == [10, 1]
+
+
+def test_of_files_that_change_or_go_while_a_run_is_under_way_the_newest_bytes_are_loaded(tmp_path: Path) -> None:
+    with LandingdProcess(tmp_path / "base", two_steps(LONG)) as daemon:
+        daemon.drop("steps/a.csv", "id\n1\n")
+        daemon.until(lambda: _at_work(daemon, "long"))
+        known = "SELECT 1 FROM files WHERE name = ? AND size = ? AND content_hash IS NOT NULL"
+        for name, content in (("gone", "id\n20\n"), ("changed", "id\n300\n"), ("changed", "id\n3\n")):
+            daemon.drop(f"steps/{name}.csv", content)
+            size = len(content)
+            daemon.until(lambda name=name, size=size: daemon.ledger(known, (f"steps/{name}.csv", size)))
+        (daemon.landing / "steps/gone.csv").unlink()
+        daemon.until_loaded(2)
+        assert daemon.value("SELECT list(id ORDER BY id) FROM bronze.steps") == [1, 3]
+        (gone,) = daemon.cli("why", "steps/gone.csv")["versions"]
+        assert (gone["state"], gone["reason"]) == ("replaced", "it went away before it could be loaded")
+        assert {run["result"] for run in daemon.cli("runs")} == {"SUCCESS"}
+
+        daemon.drop("steps/gone.csv", "id\n20\n")
+        daemon.until_loaded(3)
+        assert daemon.value("SELECT list(id ORDER BY id) FROM bronze.steps") == [1, 3, 20]

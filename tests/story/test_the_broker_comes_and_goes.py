@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import signal
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,8 +26,7 @@ ONE_BY_ONE = {
         tasks: [{task_key: bronze, ingest: {}, table: bronze.other}]
         """,
 }
-RUNS_OF_ORDERS, RUNS_OF_OTHER = 150, 50
-RUNS = RUNS_OF_ORDERS + RUNS_OF_OTHER
+RUNS = 200
 STOPS = 5
 
 
@@ -106,22 +106,22 @@ def test_every_end_of_200_runs_arrives_in_order_though_the_broker_is_killed_agai
         Cable.to(broker.port) as cable,
         LandingdProcess(tmp_path / "base", ONE_BY_ONE, broker_port=cable.port) as daemon,
     ):
-        for number in range(RUNS_OF_ORDERS):
-            daemon.drop(f"orders/{number:03}.csv", orders((number, "ada", 1)))
-        for number in range(RUNS_OF_OTHER):
-            daemon.drop(f"other/{number:03}.csv", f"id\n{number}\n")
         for stop in range(STOPS):
-            ear.until(lambda stop=stop: len(ear.events("run_finished")) >= 20 * (stop + 1))
-            assert _ended(daemon) < RUNS, "the runs are over before the last stop"
+            drop(daemon, stop * RUNS // STOPS, RUNS // STOPS // 2)
+            heard = len(ear.events("run_finished"))
+            ear.until(lambda heard=heard: len(ear.events("run_finished")) > heard)
+            subscriptions = ear.subscriptions
             if stop % 2:
                 cable.pull()  # between two packets, or in the middle of one
             else:
                 broker.kill()
                 cable.pull()
-                ended = _ended(daemon)
-                daemon.until(lambda ended=ended: _ended(daemon) > ended)
+            ended = _ended(daemon)
+            drop(daemon, stop * RUNS // STOPS + RUNS // STOPS // 2, RUNS // STOPS // 2)
+            daemon.until(lambda ended=ended: _ended(daemon) > ended)
+            if not stop % 2:
                 broker.start()
-                ear.until_subscribed(ear.subscriptions + 1)
+                ear.until_subscribed(subscriptions + 1)
             cable.put_back()
         daemon.until(lambda: _ended(daemon) == RUNS, timeout_s=60)
         daemon.until(lambda: not daemon.ledger("SELECT 1 FROM outbox LIMIT 1"))
@@ -141,6 +141,15 @@ def test_every_end_of_200_runs_arrives_in_order_though_the_broker_is_killed_agai
         retained = ear.retained()
         assert retained["landingd/story/status"]["state"] == "online"
         assert {f"landingd/story/jobs/{job}/state" for job in ("orders", "other")} <= retained.keys()
+
+
+def drop(daemon: LandingdProcess, first: int, count: int) -> None:
+    """Files that are a run each; one in four is for the other job."""
+    for number in range(first, first + count):
+        if number % 4:
+            daemon.drop(f"orders/{number:03}.csv", orders((number, "ada", 1)))
+        else:
+            daemon.drop(f"other/{number:03}.csv", f"id\n{number}\n")
 
 
 def _ended(daemon: LandingdProcess) -> int:
@@ -164,3 +173,14 @@ def test_what_happens_while_there_is_no_broker_is_told_later(tmp_path: Path, bro
         for earlier, later in itertools.pairwise(event["time"] for event in ear.events()):
             assert earlier <= later
         daemon.until(lambda: daemon.cli("status")["untold_events"] == 0)
+
+
+def test_a_broker_that_hangs_holds_up_neither_a_run_nor_a_stop(tmp_path: Path, broker: Mosquitto) -> None:
+    with LandingdProcess(tmp_path / "base", broker_port=broker.port) as daemon:
+        daemon.until(lambda: daemon.get("/v1/status")["broker"].startswith("connected"))
+        broker.hang()
+        daemon.drop("orders/a.csv", orders((1, "ada", 1)))
+        daemon.until_loaded(1)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait(timeout_s=15) == 0
+        assert daemon.ledger("SELECT count(*) AS n FROM outbox")[0]["n"] > 0

@@ -62,7 +62,7 @@ def _bind(jobs: list[Job], binding: Binding, problems: list[Problem]) -> Catalog
     tasks = {task.table.casefold(): (job, task) for job in jobs for task in job.tasks if task.table}
     for _, task in tasks.values():
         if task.ingest and task.table:
-            binding.add_raw_table(task.table, task.ingest.schema_hints)
+            binding.add_raw_table(task.table, task.ingest.schema_hints, whole=task.ingest.schema_is_whole)
     draft = _Draft(binding, problems, tracked={table for table, (_, task) in tasks.items() if task.ingest})
     for job, task in _upstream_first(tasks, binding, problems):
         draft.add_table(job, task)
@@ -110,8 +110,8 @@ class _Draft:
         if bound.error is not None:
             self.problems.append(_problem(task, bound.error, bound.hint, line=bound.line))
         elif bound.missing:
-            what = f"not bound: nothing is known yet about the columns of {', '.join(bound.missing)}"
-            hint = "give the ingest task `schema_hints`, or let a first file arrive"
+            what = f"not bound: not all columns of {', '.join(bound.missing)} are known yet"
+            hint = "give the ingest task its whole `schema`, or let a first file arrive"
             self.unbound.append(_problem(task, what, hint))
 
 

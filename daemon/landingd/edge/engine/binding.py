@@ -12,6 +12,8 @@ from landingd.edge.engine import selects, tables
 from landingd.edge.engine.sqltext import ident, table_ident
 from landingd.errors import EngineError
 
+_MISSING_COLUMN = re.compile(r"column .* not found|not have a column|not found in FROM", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Bound:
@@ -31,6 +33,9 @@ class Binding:
         for layer in ("bronze", "silver", "gold", "meta"):
             self._db.execute(f"CREATE SCHEMA {layer}").fetchall()
         self._unknown: set[str] = set()
+        """Tables of which nothing is known."""
+        self._partial: set[str] = set()
+        """Tables of which some columns are known."""
         for table, columns in existing.items():
             self._create(table, columns)
         self._db.execute("SET enable_external_access = false").fetchall()
@@ -63,14 +68,19 @@ class Binding:
         listed = ", ".join(f"{ident(name)} {sql_type}" for name, sql_type in columns.items())
         self._db.execute(f"CREATE OR REPLACE TABLE {table_ident(table)} ({listed})").fetchall()
 
-    def add_raw_table(self, table: str, hints: Mapping[str, str]) -> None:
-        """A bronze table that a job will make: as it is, with the hinted columns that it lacks."""
+    def add_raw_table(self, table: str, hints: Mapping[str, str], *, whole: bool) -> None:
+        """A bronze table that a job will make: as it is, with the hinted columns that it lacks.
+
+        `whole`: the hints are all its columns; else, before the first file, it may turn out to have others too.
+        """
         columns = self._columns(table)
         known = {name.casefold() for name in columns}
         added = {name: sql_type for name, sql_type in hints.items() if name.casefold() not in known}
         if not columns and not hints:
             self._unknown.add(table.casefold())
             return
+        if not columns and not whole:
+            self._partial.add(table.casefold())
         self._create(table, {**columns, **added, "_file_id": "BIGINT", "_row": "BIGINT"})
 
     def _columns(self, table: str) -> dict[str, str]:
@@ -137,7 +147,8 @@ class Binding:
 
     def _explained(self, error: duckdb.Error, sql: str) -> Bound:
         text = str(error)
-        unknown = tuple(sorted(table for table in self._unknown if _names(sql, table)))
+        in_doubt = self._unknown | (self._partial if _MISSING_COLUMN.search(text) else set())
+        unknown = tuple(sorted(table for table in in_doubt if _names(sql, table)))
         if unknown:
             return Bound(missing=unknown)
         lines = [line for line in text.splitlines() if line.strip()]

@@ -19,11 +19,14 @@ def read_ingest(task: Fields) -> Ingest | None:
     fields = Fields(entry.node, task.source, called="'ingest'")
     usual = Ingest()
     nulls = fields.texts("nulls")
+    if fields.entry("schema") is not None and fields.entry("schema_hints") is not None:
+        fields.wrong("schema_hints", "stands beside 'schema', which gives all the columns", "leave one of them out")
     ingest = Ingest(
         format=fields.choice("format", ("csv",), later=later.FORMATS),
         pattern=fields.pattern("pattern") or usual.pattern,
         delimiter=_delimiter(fields),
-        schema_hints=_schema_hints(fields),
+        schema_hints=_columns(fields, "schema") or _columns(fields, "schema_hints"),
+        schema_is_whole=fields.entry("schema") is not None,
         schema_evolution=fields.choice("schema_evolution", ("add_new_columns",), later=later.SCHEMA_EVOLUTIONS),
         max_rejected_percent=fields.number("max_rejected_percent", default=usual.max_rejected_percent, most=100),
         nulls=usual.nulls if nulls is None else tuple(word.text for word in nulls),
@@ -44,20 +47,21 @@ def _delimiter(fields: Fields) -> str | None:
     return delimiter
 
 
-def _schema_hints(fields: Fields) -> dict[str, str]:
-    entry = fields.entry("schema_hints")
+def _columns(fields: Fields, key: str) -> dict[str, str]:
+    """`schema` (all the columns) or `schema_hints` (some of them), as a mapping or in Auto Loader's one string."""
+    entry = fields.entry(key)
     if entry is None:
         return {}
     if isinstance(entry.node, Keyed):
-        words = [(column, word) for column, word in fields.texts_by_key("schema_hints").items()]
+        words = [(column, word) for column, word in fields.texts_by_key(key).items()]
     else:
-        text = fields.text("schema_hints") or ""
+        text = fields.text(key) or ""
         words = [(column, Word(kind, entry.line)) for column, kind in _split_hints(text)]
     hints: dict[str, str] = {}
     seen: set[str] = set()
     for column, word in words:
         if column.lower() in seen:
-            fields.source.wrong(word.line, f"'schema_hints' names column {column!r} twice")
+            fields.source.wrong(word.line, f"'{key}' names column {column!r} twice")
         elif not column or not _is_type(word.text):
             hint = "for example: {price: 'DECIMAL(10,2)'} or \"price DECIMAL(10,2), user_id BIGINT\""
             fields.source.wrong(word.line, f"column {column!r} cannot have the type {word.text!r}", hint)
