@@ -110,4 +110,9 @@ def test_a_character_that_the_samples_end_cuts_in_two_is_no_fault(cut):
 
 
 def test_a_quote_that_is_never_closed_is_no_crash():
-    assert isinstance(csvhead.read(b'a,"' + b"x" * 500_000), Unreadable)
+    """Whoever else reads CSV in this process may have raised the limit that is met here."""
+    before = csv.field_size_limit(131_072)
+    try:
+        assert isinstance(csvhead.read(b'a,"' + b"x" * 500_000), Unreadable)
+    finally:
+        csv.field_size_limit(before)

@@ -32,7 +32,8 @@ def db():
         db.execute(f"CREATE TABLE bronze.t ({', '.join(f'{name} {type_}' for name, type_ in COLUMNS.items())})")
         db.execute(
             "INSERT INTO bronze.t SELECT n % 4, CASE n % 5 WHEN 0 THEN NULL ELSE chr(97 + n % 3) END, "
-            "{'x': n, 'y': n % 2}, TIMESTAMP '2019-10-01' + to_days(n), 1 + n // 5, 1 + n % 5 FROM (SELECT n::INTEGER AS n FROM range(15) r(n))"
+            "{'x': n, 'y': n % 2}, TIMESTAMP '2019-10-01' + to_days(n), 1 + n // 5, 1 + n % 5 "
+            "FROM (SELECT n::INTEGER AS n FROM range(15) r(n))"
         )
         yield db
 

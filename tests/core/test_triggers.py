@@ -4,15 +4,22 @@ from hypothesis import strategies as st
 
 from landingd.core import triggers
 from landingd.core.triggers import Arrived, classify
-from landingd.model import FileArrival, Job, Place
+from landingd.model import FileArrival, Ingest, Job, Place, Task
 
 
-def job(*arrivals, name="shop"):
-    return Job(name, Place("job.yml", 1), (), triggers=arrivals)
+def job(*arrivals, name="shop", takes="*"):
+    place = Place("job.yml", 1)
+    return Job(name, place, (Task("bronze", place, ingest=Ingest(pattern=takes)),), triggers=arrivals)
 
 
 def wanted_by(path, *jobs):
     return [match.job for match in triggers.matching(path, jobs)[0]]
+
+
+def test_a_file_that_no_ingest_task_takes_is_not_wanted():
+    matches, reason = triggers.matching(b"in/a.txt", [job(FileArrival("in"), takes="*.csv")])
+    assert matches == []
+    assert reason == "no ingest task of job 'shop' takes this name"
 
 
 # --- what a file is ---------------------------------------------------------------------------------------

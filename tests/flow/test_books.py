@@ -4,8 +4,8 @@ import asyncio
 import json
 
 import pytest
-from bookkeeping import LARGE, Clock, UnkindLedger, arrival, bronze, job, looked_up, table
 
+from bookkeeping import LARGE, Clock, UnkindLedger, arrival, bronze, job, looked_up, table
 from landingd.core.triggers import Arrived
 from landingd.edge.ledger import LedgerThread
 from landingd.errors import NotFoundError, RefusedError
@@ -55,7 +55,9 @@ def files(path):
 
 def tasks(path, run_id=1):
     return dict(
-        looked_up(path, "SELECT task_key, coalesce(result, state) FROM tasks WHERE run_id = ? ORDER BY position", run_id)
+        looked_up(
+            path, "SELECT task_key, coalesce(result, state) FROM tasks WHERE run_id = ? ORDER BY position", run_id
+        )
     )
 
 

@@ -367,9 +367,7 @@ def test_checking_writes_not_a_byte_whatever_the_sql_says(pipelines, tmp_path):
 
 def test_sql_cannot_reach_files_while_it_is_checked(pipelines, tmp_path):
     (tmp_path / "secret.csv").write_text("a\n1\n")
-    write(
-        pipelines, task("gold", sql="gold", table="gold.t"), gold=f"SELECT a FROM read_csv('{tmp_path}/secret.csv')"
-    )
+    write(pipelines, task("gold", sql="gold", table="gold.t"), gold=f"SELECT a FROM read_csv('{tmp_path}/secret.csv')")
     assert "Permission" in only_problem(pipelines)[1]
 
 

@@ -1,8 +1,8 @@
 """The process died: a real ledger and a real warehouse that do not agree, and what a start makes of them."""
 
 import pytest
-from bookkeeping import LARGE, Clock, arrival, bronze, job, looked_up, table
 
+from bookkeeping import LARGE, Clock, arrival, bronze, job, looked_up, table
 from landingd.core.lifecycle import CRASHES_MAX
 from landingd.edge.engine import EngineOptions, open_engine
 from landingd.edge.ledger import LedgerThread

@@ -4,13 +4,14 @@ Every trigger reduces to a key: what arrived, which second, which request. Catch
 unique constraint and not code.
 """
 
+import fnmatch
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from landingd.core import settle
-from landingd.model import FileArrival, Job
+from landingd.model import FileArrival, Ingest, Job
 
 
 class Arrived(Enum):
@@ -47,12 +48,27 @@ def matching(path: bytes, jobs: Sequence[Job]) -> tuple[list[Matched], str]:
                 continue
             ignored = settle.ignored_reason(
                 below, pattern=trigger.pattern, exclude=trigger.exclude, recursive=trigger.recursive
-            )
+            ) or _nobody_takes(path, job)
             if ignored is None:
                 found.append(Matched(job.name, trigger))
                 break
             reason = ignored
     return found, reason
+
+
+def takes(ingest: Ingest, path: bytes) -> bool:
+    """Whether an ingest task takes a file of this name."""
+    name = path.rpartition(b"/")[2].decode("utf-8", "surrogateescape")
+    return fnmatch.fnmatchcase(name, ingest.pattern)
+
+
+def _nobody_takes(path: bytes, job: Job) -> str | None:
+    ingests = [task.ingest for task in job.tasks if task.ingest is not None]
+    return (
+        None
+        if not ingests or any(takes(i, path) for i in ingests)
+        else f"no ingest task of job '{job.name}' takes this name"
+    )
 
 
 def _below(path: bytes, directory: str) -> bytes | None:

@@ -41,6 +41,9 @@ class Dispatch:
         self._clock = clock
         self._active: set[str] = set()
         self._wanted: set[str] = set()
+        self._cooling: set[str] = set()
+        self._turns: dict[str, int] = {}
+        self._turn = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._stopping = False
@@ -77,7 +80,8 @@ class Dispatch:
             await self._idle.wait()
 
     async def _start_wanted(self, runs: asyncio.TaskGroup) -> None:
-        for name in sorted(self._wanted - self._active):
+        # Whoever has waited longest comes first: a job that always has work must not keep the others from a slot.
+        for name in sorted(self._wanted - self._active, key=lambda name: (self._turns.get(name, 0), name)):
             if self._stopping or len(self._active) >= self._slots:
                 return
             self._wanted.discard(name)
@@ -95,6 +99,8 @@ class Dispatch:
             self._active.discard(job.name)
             await self._look_again_after_cooldown(runs, job)
             return
+        self._turn += 1
+        self._turns[job.name] = self._turn
         self._on_change(job.name)
         runs.create_task(self._drive(started), name=f"run {started.run.run_id}")
 
@@ -108,14 +114,16 @@ class Dispatch:
         self.wake(started.run.job)
 
     async def _look_again_after_cooldown(self, runs: asyncio.TaskGroup, job: Job) -> None:
-        if not any(trigger.min_time_between_triggers_s for trigger in job.triggers):
+        if job.name in self._cooling or not any(trigger.min_time_between_triggers_s for trigger in job.triggers):
             return
         wait_s = await self._books.cooling_until_s(job) - self._clock()
         if wait_s > 0 and await self._books.has_work(job):
+            self._cooling.add(job.name)
             runs.create_task(self._wake_later(job.name, wait_s))
 
     async def _wake_later(self, job: str, wait_s: float) -> None:
         deadline_s = self._clock() + wait_s
         while not self._stopping and (left_s := deadline_s - self._clock()) > 0:  # noqa: ASYNC110 -- the clock may jump
             await asyncio.sleep(min(left_s, 1.0))
+        self._cooling.discard(job)
         self.wake(job)

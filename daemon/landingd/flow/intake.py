@@ -177,35 +177,40 @@ class Intake:
     # -- looking --
 
     async def _scan(self) -> None:
-        found = await self._in_thread(self._scan_all)
-        on_disk = {path for path, _ in found}
-        for path, signature in found:
-            if not self._is_known(path, signature):
-                self._memory.dirty.setdefault(path, Hint.SCAN)
+        on_disk, unknown = await self._in_thread(self._scan_all)
+        for path in unknown:
+            self._memory.dirty.setdefault(path, Hint.SCAN)
         lost = [path for path in self._memory.sightings if path not in on_disk]
         for path in lost:
             self._memory.dirty.setdefault(path, Hint.SCAN)
         waiting = await self._books.incomplete([job.name for job in self._jobs])
         await self._books.forget([(job, path) for job, path in waiting if path not in on_disk])
 
-    def _scan_all(self) -> list[tuple[bytes, Signature]]:
-        """Every file below the watched directories, relative to the landing root. (On a worker thread.)"""
-        found: dict[bytes, Signature] = {}
+    def _scan_all(self) -> tuple[set[bytes], list[bytes]]:
+        """Every file below the watched directories, and those to be looked at. (On a worker thread.)"""
+        on_disk: set[bytes] = set()
+        unknown: dict[bytes, None] = {}
         for directory, recursive in watched_directories(self._jobs):
             unreadable: list[bytes] = []
             prefix = directory.encode("utf-8", "surrogateescape") + b"/" if directory else b""
-            for path, signature in landing.scan(
+            for below, signature in landing.scan(
                 self._options.root / directory, recursive=recursive, unreadable=unreadable
             ):
-                found[prefix + path] = signature
+                path = prefix + below
+                on_disk.add(path)
+                if not self._is_known(path, signature):
+                    unknown[path] = None
             for folder in unreadable:
                 log.warning("directory_unreadable", directory=shown(prefix + folder))
-        return list(found.items())
+        return on_disk, list(unknown)
 
     def _is_known(self, path: bytes, signature: Signature) -> bool:
-        """Whether every job that could want the path has seen just this. A miss only costs a look."""
-        hits = [known[path] == signature for known in self._memory.known.values() if path in known]
-        return bool(hits) and all(hits)
+        """Whether every job that wants the path has seen just this."""
+        known = self._memory.known
+        if all(known.get(job.name, {}).get(path) == signature for job in self._jobs):
+            return True  # the usual case, without a look at patterns
+        matches, _ = triggers.matching(path, self._jobs)
+        return all(known.get(match.job, {}).get(path) == signature for match in matches)
 
     def _due(self, now_s: float) -> list[tuple[bytes, Hint]]:
         memory = self._memory

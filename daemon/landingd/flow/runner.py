@@ -5,7 +5,6 @@ The whole story of a task fits in three lines: begin (books), execute (engine), 
 """
 
 import asyncio
-import fnmatch
 import os
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from landingd.core import csvhead, references
+from landingd.core import csvhead, references, triggers
 from landingd.edge import landing
 from landingd.edge.engine import Engine, FileChecks
 from landingd.errors import NotFoundError
@@ -129,12 +128,8 @@ class Runner:
     async def _ingest_plan(self, job: Job, task: Task, key: AttemptKey) -> IngestPlan:
         assert task.ingest is not None  # noqa: S101 -- asked by the caller
         assert task.table is not None  # noqa: S101 -- the same
-        pattern = task.ingest.pattern
-        files = [
-            f
-            for f in await self._books.files_to_load(key.run_id, key.task_key)
-            if fnmatch.fnmatchcase(os.fsdecode(os.path.basename(f.file.path)), pattern)
-        ]
+        given = await self._books.files_to_load(key.run_id, key.task_key)
+        files = [f for f in given if triggers.takes(task.ingest, f.file.path)]
         known = self._engine.columns_of(task.table) or tuple(task.ingest.schema_hints)
         prepared = await asyncio.to_thread(self._prepare, files, task, known)
         return IngestPlan(
