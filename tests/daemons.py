@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LANDINGD = Path(sys.executable).with_name("landingd")
-START_TIMEOUT_S = 30.0
-WAIT_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
+WAIT_TIMEOUT_S = 60.0
 LOOK_EVERY_S = 0.02
 LOG_TAIL_CHARS = 6000
 

@@ -21,6 +21,13 @@ def main() -> None:
         sys.exit(141)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if "--traceback" in sys.argv:
+            raise
+        what = " ".join(str(error).split())
+        print(f"landingd: unexpected {type(error).__name__}: {what}", file=sys.stderr)  # noqa: T201 -- the same
+        print("  hint: this is a fault of landingd; `landingd --traceback ...` shows where", file=sys.stderr)  # noqa: T201
+        sys.exit(os.EX_SOFTWARE)
 
 
 if __name__ == "__main__":

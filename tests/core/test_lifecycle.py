@@ -213,6 +213,15 @@ def test_no_task_begins_before_every_task_above_it_has_succeeded(tasks, data):
     assert set(lifecycle.ready(statuses)) == expected
 
 
+@given(st.permutations(range(5)))
+def test_a_failure_is_carried_down_a_whole_chain_in_whatever_order_its_tasks_are_listed(order):
+    chain = [TaskStatus(f"t{n}", (f"t{n - 1}",) if n else (), TaskState.PENDING) for n in range(5)]
+    chain[0] = replace(chain[0], state=TaskState.RUNNING)
+    verdict = conclude([chain[n] for n in order], "t0", after(Failed("x")))
+    assert set(verdict.skipped) == {"t1", "t2", "t3", "t4"}
+    assert verdict.run_result is Result.FAILED
+
+
 def test_an_interrupted_task_is_not_begun_by_its_own_verdict():
     verdict = conclude([RUNNING], "t", after(Interrupted(crashed=False)))
     assert (verdict.ready, verdict.run_result) == ((), None)

@@ -216,7 +216,9 @@ async def test_a_version_is_recognised_after_a_restart(warehouse, options):
 
 async def test_a_corrected_file_replaces_its_rows_in_bronze_and_in_what_is_appended(warehouse):
     select = "SELECT upper(brand) AS brand FROM bronze.t"
-    await warehouse.load(warehouse.file(1, b"brand,n\nold,1\nbad,x\n" + b"old,1\n" * 18, b"a.csv"))
+    bad_row = warehouse.file(1, b"brand,n\nold,1\nbad,x\n" + b"old,1\n" * 18, b"a.csv")
+    await warehouse.load(bad_row, ingest=Ingest(schema_hints={"n": "BIGINT"}))
+    assert await warehouse.rows("SELECT count(*) AS n FROM meta.rejected_rows") == [(1,)]
     await warehouse.load(warehouse.file(2, b"brand,n\nother,1\n", b"b.csv"))
     await warehouse.refresh(select, RefreshMode.APPEND)
     await warehouse.load(warehouse.file(3, b"brand,n\nnew,1\n", b"a.csv", replaces=(1,)))

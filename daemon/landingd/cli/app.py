@@ -44,11 +44,12 @@ def _common(
         Path | None,
         typer.Option("--config", "-c", help="landingd.toml; else $LANDINGD_CONFIG, config/, /etc/landingd/."),
     ] = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an unexpected fault came from.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    del version
+    del version, traceback  # read where they act
     global _config  # noqa: PLW0603 -- typer hands the option to the callback, the verbs need it
     _config = config
 

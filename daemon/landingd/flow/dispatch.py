@@ -40,6 +40,8 @@ class Dispatch:
         self._on_change = on_change
         self._clock = clock
         self._active: set[str] = set()
+        self._running: set[str] = set()
+        """Of the active ones those with a run; the others are only being asked whether they have one."""
         self._wanted: set[str] = set()
         self._cooling: set[str] = set()
         self._turns: dict[str, int] = {}
@@ -62,7 +64,7 @@ class Dispatch:
     @property
     def active(self) -> frozenset[str]:
         """Jobs that have a run under way."""
-        return frozenset(self._active)
+        return frozenset(self._running)
 
     async def run(self) -> None:
         """Start runs until `stop`; raises what the engine or the ledger raise: the process has to start anew."""
@@ -101,6 +103,7 @@ class Dispatch:
             return
         self._turn += 1
         self._turns[job.name] = self._turn
+        self._running.add(job.name)
         self._on_change(job.name)
         runs.create_task(self._drive(started), name=f"run {started.run.run_id}")
 
@@ -109,6 +112,7 @@ class Dispatch:
             await self._runner.drive(started, self.catalog)
         finally:
             self._active.discard(started.run.job)
+            self._running.discard(started.run.job)
             self._on_change(started.run.job)
         # Whatever came meanwhile is the next batch; another job may have waited for the slot.
         self.wake(started.run.job)

@@ -32,6 +32,7 @@ class Binding:
         self._db = duckdb.connect(":memory:", config={"threads": 1})
         for layer in ("bronze", "silver", "gold", "meta"):
             self._db.execute(f"CREATE SCHEMA {layer}").fetchall()
+        self._shapes: dict[str, Mapping[str, str]] = {}
         self._unknown: set[str] = set()
         """Tables of which nothing is known."""
         self._partial: set[str] = set()
@@ -67,13 +68,15 @@ class Binding:
     def _create(self, table: str, columns: Mapping[str, str]) -> None:
         listed = ", ".join(f"{ident(name)} {sql_type}" for name, sql_type in columns.items())
         self._db.execute(f"CREATE OR REPLACE TABLE {table_ident(table)} ({listed})").fetchall()
+        self._shapes[table.casefold()] = columns
 
     def add_raw_table(self, table: str, hints: Mapping[str, str], *, whole: bool) -> None:
         """A bronze table that a job will make: as it is, with the hinted columns that it lacks.
 
         `whole`: the hints are all its columns; else, before the first file, it may turn out to have others too.
         """
-        columns = self._columns(table)
+        # Asked of DuckDB, the name of a missing table that ends in .json or .csv would be taken for a file's.
+        columns = self._shapes.get(table.casefold(), {})
         known = {name.casefold() for name in columns}
         added = {name: sql_type for name, sql_type in hints.items() if name.casefold() not in known}
         if not columns and not hints:
@@ -82,12 +85,6 @@ class Binding:
         if not columns and not whole:
             self._partial.add(table.casefold())
         self._create(table, {**columns, **added, "_file_id": "BIGINT", "_row": "BIGINT"})
-
-    def _columns(self, table: str) -> dict[str, str]:
-        try:
-            return {r[0]: r[1] for r in self._db.execute(f"DESCRIBE {table_ident(table)}").fetchall()}
-        except duckdb.CatalogException:
-            return {}
 
     def parse(self, sql: str) -> selects.Tree:
         """The tree of the one SELECT in a text; raises EngineError where it holds anything else."""

@@ -53,6 +53,8 @@ class Loading:
     reading: Path
     checks: "FileChecks"
     remembered: Remembered
+    keep_rejects: bool = True
+    """False: the first row that does not parse raises one of FILE_FAULTS. Clean files load faster so."""
     loads: dict[int, FileLoad] = field(default_factory=dict[int, FileLoad])
     already: set[int] = field(default_factory=set[int])
     """Versions that the table held before: an attempt whose commit was lost sight of."""
@@ -161,7 +163,8 @@ def _detect(loading: Loading, batch: Sequence[SourceFile], new: Sequence[str]) -
     # 08123 is a postcode, an account, a part: as a number it would come back as 8123.
     checks = ", ".join(f"coalesce(bool_or(regexp_matches({ident(n)}, '^[+-]?0[0-9]')), false)" for n in numbers)
     padded = loading.cursor.execute(f"SELECT {checks} FROM (SELECT * FROM {text} LIMIT {TYPE_SAMPLE_ROWS})").fetchone()
-    _drop_rejects(loading.cursor)
+    if loading.keep_rejects:
+        _drop_rejects(loading.cursor)
     return types | {n: "VARCHAR" for n, is_padded in zip(numbers, padded or (), strict=True) if is_padded}
 
 
@@ -200,7 +203,8 @@ def _relation(loading: Loading, batch: Sequence[SourceFile], types: dict[str, st
     columns = struct({name: by_fold[name.casefold()] for name in batch[0].columns})
     paths = strings(tuple(_link(loading, f) for f in batch))
     options = _options(batch[0], loading.plan.ingest)
-    return f"read_csv({paths}, {options}, auto_detect=false, columns={columns}, filename='_source', store_rejects=true)"
+    rejects = "store_rejects=true" if loading.keep_rejects else "store_rejects=false"
+    return f"read_csv({paths}, {options}, auto_detect=false, columns={columns}, filename='_source', {rejects})"
 
 
 def _load_batch(loading: Loading, batch: Sequence[SourceFile], types: dict[str, str]) -> None:
@@ -223,7 +227,7 @@ def _judge_batch(loading: Loading, batch: Sequence[SourceFile], inserted: int) -
     """Check the equation for each file, keep the rejected rows, and take bad files out again."""
     loaded = {batch[0].file_id: inserted} if len(batch) == 1 else _loaded_rows(loading, batch)
     clean = all(f.rows_in == loaded[f.file_id] for f in batch)
-    rejected = {} if clean else _rejected_rows(loading)
+    rejected = {} if clean or not loading.keep_rejects else _rejected_rows(loading)
     bad: list[int] = []
     for file in batch:
         result = _judge(loading, file, loaded[file.file_id], rejected.get(file.file_id, 0))
@@ -234,9 +238,10 @@ def _judge_batch(loading: Loading, batch: Sequence[SourceFile], inserted: int) -
         loading.cursor.execute(
             f"DELETE FROM {loading.table} WHERE _file_id IN (SELECT unnest($ids))", {"ids": bad}
         ).fetchall()
-    if not clean:
-        _keep_rejects(loading, bad)
-    _drop_rejects(loading.cursor)
+    if loading.keep_rejects:
+        if not clean:
+            _keep_rejects(loading, bad)
+        _drop_rejects(loading.cursor)
 
 
 def _judge(loading: Loading, file: SourceFile, rows_loaded: int, rows_rejected: int) -> FileLoad:

@@ -54,6 +54,7 @@ class _Try:
     checks: FileChecks
     remembered: Remembered
     now: datetime
+    keep_rejects: bool
     unreadable: Mapping[int, str] = field(default_factory=dict[int, str])
     """Files that made an earlier try fail, and why."""
 
@@ -67,6 +68,8 @@ class WriteLane:
         self._commit_gate = threading.Lock()
         self._interruptible = False
         self.remembered: Remembered | None = Remembered.read(cursor)
+        self._dirty: set[str] = set()
+        """Tables whose files have had rows that do not parse: for them the reader keeps rejects from the start."""
 
     def attempt(self, plans: Sequence[Plan], checks: FileChecks) -> Sequence[Stats] | Outcome:
         """Carry out the plans in one transaction: what each did, or why nothing of them stayed.
@@ -107,14 +110,19 @@ class WriteLane:
     # -- one transaction --
 
     def _without_unreadable_files(self, plans: Sequence[Plan], checks: FileChecks) -> Sequence[Stats] | Outcome:
-        """Run the transaction; where a file makes it fail, find that file and run it again without."""
+        """Run the transaction; where a row makes it fail, again with rejects; where a file does, again without it."""
         unreadable: dict[int, str] = {}
+        ingested = {plan.table for plan in plans if isinstance(plan, IngestPlan)}
         while True:
             remembered = self.remembered or Remembered.read(self._cursor)
             now = datetime.now(UTC).replace(tzinfo=None)
             try:
-                return self._transaction(_Try(plans, checks, remembered, now, unreadable))
+                keep_rejects = not self._dirty.isdisjoint(ingested)
+                return self._transaction(_Try(plans, checks, remembered, now, keep_rejects, unreadable))
             except csvload.FILE_FAULTS:
+                if ingested and not keep_rejects:
+                    self._dirty |= ingested
+                    continue
                 more = self._culprits(plans, unreadable)
                 if not more:
                     raise
@@ -163,7 +171,9 @@ class WriteLane:
     def _ingest(self, attempt: _Try, plan: IngestPlan) -> Stats:
         readable = _without(plan, attempt.unreadable)
         with self._reading() as reading:
-            loading = csvload.Loading(self._cursor, readable, reading, attempt.checks, attempt.remembered)
+            loading = csvload.Loading(
+                self._cursor, readable, reading, attempt.checks, attempt.remembered, attempt.keep_rejects
+            )
             csvload.load(loading)
             csvload.record_loads(loading, attempt.now)
         mine = {f.file_id for f in plan.files}
