@@ -412,9 +412,11 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The process stopped (`crashed` false) or died (true) during the attempt; nothing of it stayed."""
+    """The attempt was broken off and nothing of it stayed: it is not the task's fault unless the process died."""
 
     crashed: bool
+    """The process died during the attempt."""
+    why: str = "interrupted by a stop of the daemon"
 
 
 Outcome = Committed | Failed | TimedOut | Interrupted

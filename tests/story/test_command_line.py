@@ -13,6 +13,8 @@ import pytest
 from brokers import Mosquitto, free_port
 from daemons import LANDINGD, ORDERS, REPOSITORY, LandingdProcess, orders, results
 
+pytestmark = pytest.mark.timeout(300)  # each verb is a process, and the machine may be busy
+
 REPORT = {
     **ORDERS,
     "report/job.yml": """

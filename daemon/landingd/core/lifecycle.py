@@ -114,11 +114,11 @@ def after_attempt(
             # As in Databricks, a timeout is not retried unless retry_on_timeout says so.
             error = f"timed out after {after_s:g} s (timeout_seconds)"
             return Decision(TaskState.TERMINATED, Result.TIMEDOUT, failures=status.failures + 1, error=error)
-        case Interrupted(crashed=crashed):
+        case Interrupted(crashed=crashed, why=why):
             if crashed:
                 return _after_crash(status)
             # A stop is not the task's fault: it costs neither a retry nor a wait.
-            return Decision(TaskState.PENDING, failures=status.failures, error="interrupted by a stop of the daemon")
+            return Decision(TaskState.PENDING, failures=status.failures, error=why)
         case Failed(error=error, permanent=permanent):
             return _after_failure(status, policy, error, permanent=permanent, started_s=started_s, now_s=now_s)
         case _:

@@ -55,13 +55,14 @@ class Publisher:
         """The jobs whose state is retained; returns those that were and are no more."""
         gone = sorted(self._jobs - set(jobs))
         self._jobs = set(jobs)
+        self.changed()
         self.changed(*jobs)
         return gone
 
     def changed(self, *jobs: str) -> None:
-        """The daemon's state and that of these jobs is to be told anew."""
+        """The state of these jobs is to be told anew; with none named, that of the daemon."""
         self._stale.update(jobs)
-        self._status_stale = True
+        self._status_stale = self._status_stale or not jobs
         self._wake.set()
 
     def news(self) -> None:
@@ -71,6 +72,7 @@ class Publisher:
 
     async def serve(self, link: Link) -> None:
         """Tell everything, for as long as the link holds."""
+        self.changed()
         self.changed(*self._jobs)
         while True:
             self._wake.clear()

@@ -267,5 +267,5 @@ def _log_outcome(outcome: Outcome) -> None:
             log.error("task_failed", error=error)
         case TimedOut(after_s=after_s):
             log.error("task_timed_out", after_s=after_s)
-        case Interrupted():
-            log.warning("task_interrupted")
+        case Interrupted(why=why):
+            log.warning("task_interrupted", why=why)

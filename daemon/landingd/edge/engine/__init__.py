@@ -30,7 +30,7 @@ from landingd.edge.engine.lane import NO_CHECKS, EngineBrokenError, WriteLane
 from landingd.edge.engine.remembered import read_definitions, table_columns
 from landingd.edge.engine.sqltext import literal
 from landingd.errors import AlreadyRunningError, EngineError, RefusedError
-from landingd.model import AttemptKey, Committed, Interrupted, Outcome, Plan, Stats, TimedOut
+from landingd.model import AttemptKey, Committed, Failed, Interrupted, Outcome, Plan, Stats, TimedOut
 
 __all__ = [
     "NO_CHECKS",
@@ -97,7 +97,11 @@ class Engine:
         done, _ = await self._execute(plans, 0.0, checks)
         if isinstance(done, Sequence):
             return [Committed(stats) for stats in done]
-        return [Interrupted(crashed=False)] * len(plans)
+        if isinstance(done, Interrupted):
+            return [done] * len(plans)
+        why = "rolled back with the other tasks of the run, each is tried alone now"
+        cause = f": {done.error}" if isinstance(done, Failed) else ""
+        return [Interrupted(crashed=False, why=why + cause)] * len(plans)
 
     async def _execute(
         self, plans: Sequence[Plan], timeout_s: float, checks: FileChecks

@@ -337,7 +337,8 @@ class Ledger:
             (result.value, error, now_s, run_id),
         )
         self._db.execute(
-            "UPDATE files SET reason = 'run ' || ?1 || CASE WHEN ?2 = 'SUCCESS' THEN ' has seen it; no task of it loads files' "
+            "UPDATE files SET reason = 'run ' || ?1 || "
+            "CASE WHEN ?2 = 'SUCCESS' THEN ' has seen it; no task of it loads files' "
             "ELSE ' ended ' || ?2 || ' before it was loaded; landingd repair ' || ?1 END "
             "WHERE run_id = ?1 AND state = 'waiting'",
             (run_id, result.value),
