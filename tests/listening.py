@@ -103,7 +103,7 @@ class Subscriber:
             self._note(None)
             async for message in client.messages:
                 assert isinstance(message.payload, bytes)
-                self._note(Heard(message.topic.value, json.loads(message.payload), message.retain))
+                self._note(Heard(message.topic.value, json.loads(message.payload or b"{}"), message.retain))
 
     def _note(self, heard: Heard | None) -> None:
         with self._news:

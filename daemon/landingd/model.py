@@ -7,11 +7,12 @@ landing root, because a file's name is bytes and need not be text.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 
 class RunState(StrEnum):
@@ -255,6 +256,25 @@ class AttemptKey:
     attempt: int
 
 
+# --- requests ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """An answer that lies in a file; the file is deleted once it is sent."""
+
+    path: Path
+    media_type: str
+
+
+Parameters = dict[str, Any]
+Handler = Callable[[Parameters], Awaitable[Any]]
+"""Takes path, query and body parameters together; returns JSON-ready data or a FileAnswer; raises LandingdError."""
+
+
+# --- as people see it --------------------------------------------------------------------------------------
+
+
 def utc(time_s: float | None) -> str | None:
     """Unix seconds as ISO-8601 in UTC with milliseconds."""
     if time_s is None:
@@ -376,9 +396,10 @@ class FileLoad:
 class Stats:
     """What an attempt did to its table."""
 
-    rows_in: int = 0
+    rows_in: int | None = None
+    """Of an ingest: records in the files."""
     rows_out: int = 0
-    rows_rejected: int = 0
+    rows_rejected: int | None = None
     how: str = ""
     """For people: "append 3 files", "full"."""
     began_s: float = 0.0

@@ -39,7 +39,7 @@ from landingd.settings import Settings
 
 log = structlog.get_logger("landingd")
 
-TICK_S = 0.5
+TICK_S = 1.0
 STATUS_EVERY_S = 60.0
 FLUSH_S = 2.0
 """How long a stop waits for the broker to take the last events."""
@@ -74,7 +74,7 @@ async def _open_stores(settings: Settings) -> AsyncIterator[_Stores]:
         try:
             catalog = load_catalog(settings.pipelines_dir, await engine.columns())
             for directory, _ in watched_directories(catalog.jobs):
-                (settings.landing_dir / directory).mkdir(parents=True, exist_ok=True)
+                landing.make_directory(settings.landing_dir, directory)
             books = Books(ledger)
             await recover(books, engine, catalog)
             yield _Stores(engine, ledger, books, catalog)
@@ -214,7 +214,7 @@ class Daemon:
 
     def _watch_jobs(self) -> None:
         for directory, recursive in watched_directories(self._catalog.jobs):
-            (self._settings.landing_dir / directory).mkdir(parents=True, exist_ok=True)
+            landing.make_directory(self._settings.landing_dir, directory)
             self._watch.add(self._settings.landing_dir / directory, recursive)
 
     async def _publish(self) -> None:
@@ -262,6 +262,7 @@ class Daemon:
                 self._reload.clear()
                 with contextlib.suppress(JobFileError):  # said in the log and in the status; the old jobs go on
                     await self._reload_now()
+            self._publisher.renew_status()
             if now_s >= status_due_s:
                 status_due_s = now_s + STATUS_EVERY_S
                 await self._publisher.trim()

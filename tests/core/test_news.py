@@ -29,7 +29,7 @@ TASK = {
     "state": TaskState.TERMINATED,
     "result": Result.SUCCESS,
     "error": None,
-    "stats": Stats(rows_in=3, rows_out=2, rows_rejected=1, how="load 1 files"),
+    "stats": Stats(rows_in=3, rows_out=2, rows_rejected=1, how="load 1 file"),
     "started_s": 1000.5,
     "now_s": 1001.0,
 }
@@ -163,7 +163,7 @@ def test_a_task_that_ended_says_what_it_did():
         "rows_in": 3,
         "rows_out": 2,
         "rows_rejected": 1,
-        "how": "load 1 files",
+        "how": "load 1 file",
         "duration_ms": 500.0,
     }
 

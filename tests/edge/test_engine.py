@@ -223,7 +223,7 @@ async def test_a_corrected_file_replaces_its_rows_in_bronze_and_in_what_is_appen
     await warehouse.refresh(select, RefreshMode.APPEND)
     await warehouse.load(warehouse.file(3, b"brand,n\nnew,1\n", b"a.csv", replaces=(1,)))
     stats = await warehouse.refresh(select, RefreshMode.APPEND)
-    assert stats.how == "append 1 files, remove 1"
+    assert stats.how == "append 1 file, remove 1"
     assert await warehouse.rows("SELECT _file_id, brand FROM bronze.t ORDER BY 1") == [(2, "other"), (3, "new")]
     assert await warehouse.rows("SELECT _file_id, brand FROM silver.t ORDER BY 1") == [(2, "OTHER"), (3, "NEW")]
     assert await warehouse.rows("SELECT table_name, file_id FROM meta.loads ORDER BY ALL") == [
@@ -270,7 +270,7 @@ async def test_an_appended_table_takes_only_the_files_that_are_new_to_it(warehou
     assert (await warehouse.refresh(select, RefreshMode.APPEND)).how == "full"
     await warehouse.load(warehouse.file(2))
     stats = await warehouse.refresh(select, RefreshMode.APPEND)
-    assert (stats.how, stats.rows_out) == ("append 1 files", 1)
+    assert (stats.how, stats.rows_out) == ("append 1 file", 1)
     assert (await warehouse.refresh(select, RefreshMode.APPEND)).how == "append 0 files"
     assert await warehouse.rows("SELECT id, _file_id FROM silver.t ORDER BY ALL") == [(2, 1), (2, 2)]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -152,7 +153,17 @@ async def test_a_good_version_after_a_quarantined_one_is_loaded_and_the_old_one_
     await accept(books, arrival(content="b", damage="cut off"))
     await accept(books, arrival(content="c"))
     await load_all(books)
-    assert files(path) == [(1, "a", "replaced"), (2, "b", "quarantined"), (3, "c", "loaded")]
+    assert files(path) == [(1, "a", "replaced"), (2, "b", "replaced"), (3, "c", "loaded")]
+
+
+async def test_a_quarantined_file_that_is_delivered_again_is_tried_again(books, path):
+    await accept(books, arrival(content="a", damage="cut off"))
+    await accept(books, arrival(content="a", damage="cut off"))
+    assert files(path) == [(1, "a", "quarantined")], "nobody delivered it again"
+    again = replace(arrival(content="a"), signature=replace(arrival().signature, mtime_ns=99))
+    await accept(books, again)
+    await load_all(books)
+    assert files(path) == [(1, "a", "replaced"), (2, "a", "loaded")]
 
 
 async def test_what_an_attempt_says_of_its_files_is_what_becomes_of_them(books, path):

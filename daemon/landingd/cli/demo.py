@@ -38,6 +38,7 @@ async def run_demo(settings: Settings, *, scale: float, seed: int) -> int:
             asker = Asker(environment)
             runs = await _watch_and_drop(asker, files, folder, out)
             _show(asker, runs, out)
+    (settings.state_dir / MARKER).write_text(_newest(settings))
     out.print(
         f"Everything stays in {settings.state_dir}: try [bold]landingd runs[/], [bold]landingd why 2019-Oct.csv[/]"
     )
@@ -49,7 +50,7 @@ def _clear_last_demo(settings: Settings) -> None:
     state = settings.state_dir
     if Asker(settings).daemon.runs:
         raise RefusedError(f"a daemon runs on {state}", hint="the demo starts its own; stop that one first")
-    if (state / MARKER).exists():
+    if _is_a_demos(settings):
         shutil.rmtree(state)
         shutil.rmtree(settings.landing_dir / JOB, ignore_errors=True)
     elif (state / "ledger.sqlite").exists() or (state / "warehouse.duckdb").exists():
@@ -59,6 +60,22 @@ def _clear_last_demo(settings: Settings) -> None:
         )
     state.mkdir(parents=True, exist_ok=True)
     (state / MARKER).touch()
+
+
+def _is_a_demos(settings: Settings) -> bool:
+    """Whether the state is what the last demo left, and nothing has been loaded since."""
+    marker = settings.state_dir / MARKER
+    return marker.exists() and marker.read_text() in {"", _newest(settings)}
+
+
+def _newest(settings: Settings) -> str:
+    """The newest run and file of the ledger: other numbers mean that somebody has used it."""
+    if not settings.ledger_file.exists():
+        return ""
+    from landingd.edge.ledger import views
+
+    with contextlib.closing(views.open_views(settings.ledger_file)) as db:
+        return views.newest_ids(db)
 
 
 @contextlib.asynccontextmanager
@@ -124,7 +141,7 @@ async def _watch_and_drop(asker: Asker, files: list[Path], folder: Path, out: Co
         ) as link:
             await link.subscribe([f"{settings.topic_root}/#"])
             listening = asyncio.create_task(
-                link.listen(lambda topic, payload: heard.put_nowait((topic, json.loads(payload))))
+                link.listen(lambda topic, payload: heard.put_nowait((topic, json.loads(payload or b"{}"))))
             )
             bar = progress.add_task("loaded", total=len(files))
             dropping = asyncio.create_task(_drop(files, folder))

@@ -105,7 +105,7 @@ def status(answer: Answer) -> None:
     jobs = sorted({*answer.get("jobs", []), *answer["files"]})
     for job in jobs:
         counts = answer["files"].get(job, {})
-        running = "RUNNING" if job in answer.get("active_jobs", []) else "idle"
+        running = "" if "active_jobs" not in answer else "RUNNING" if job in answer["active_jobs"] else "idle"
         table.add_row(job, _word(running), *(_number(counts.get(s, 0)) for s in states))
     out.print(table)
 
@@ -133,7 +133,9 @@ def run(answer: Answer) -> None:
     """A run whole: tasks, attempts, errors, files, timings."""
     out = console()
     head = Text(f"run {answer['run_id']} of {answer['job']}: ") + _word(answer["result"] or answer["state"])
-    out.print(head, f"({answer['trigger']}, {answer['file_count']} files, {_ms(answer['duration_ms'])})")
+    out.print(
+        head, f"({answer['trigger']}, {_files(answer['file_count'])}{_bad(answer)}, {_ms(answer['duration_ms'])})"
+    )
     if answer["parameters"]:
         out.print("  parameters:", ", ".join(f"{k}={v}" for k, v in answer["parameters"].items()), markup=False)
     table = _table("task", "attempt>", "result", "rows in>", "rows out>", "rejected>", "duration>", "how")
@@ -152,6 +154,15 @@ def run(answer: Answer) -> None:
         files(answer["files"])
     if answer["result"] not in {None, "SUCCESS"}:
         out.print(f"after the cause is mended: [bold]landingd repair {answer['run_id']}[/]")
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'' if count == 1 else 's'}"
+
+
+def _bad(answer: Answer) -> str:
+    count = sum(file["state"] == "quarantined" for file in answer["files"])
+    return f", {count} quarantined" if count else ""
 
 
 def _add_attempts(table: Table, task: Answer) -> None:
@@ -175,7 +186,8 @@ def timings(steps: Sequence[Answer], out: Console) -> None:
     """How long each step took, in milliseconds since the first file was seen."""
     told = [f"{step['step']} {step['since_landed_ms']:,.1f}" for step in steps]
     if told:
-        out.print(f"  {' → '.join(told)} [dim](ms since the first file was seen)[/]")
+        since = "the first file was seen" if steps[0]["step"] == "landed" else "the run started"
+        out.print(f"  {' → '.join(told)} [dim](ms since {since})[/]")
 
 
 def files(answer: Sequence[Answer]) -> None:
@@ -236,7 +248,7 @@ def _why_version(version: Answer, out: Console) -> None:
 def plan(answer: Answer) -> None:
     """What would run, in order."""
     out = console()
-    out.print(f"{answer['job']}: {answer['waiting_files']:,} files wait ({answer['waiting_bytes']:,} bytes)")
+    out.print(f"{answer['job']}: {_files(answer['waiting_files'])} waiting ({answer['waiting_bytes']:,} bytes)")
     table = _table("task", "after", "table", "refresh", "why")
     for task in answer["tasks"]:
         table.add_row(

@@ -40,7 +40,7 @@ async def follow(settings: Settings, *, count: int = 0, as_json: bool = False) -
 
     def hear(topic: str, payload: bytes) -> None:
         nonlocal left
-        if done.is_set():
+        if done.is_set() or not payload:  # an empty message clears a retained one
             return
         if as_json:
             print(json.dumps({"topic": topic, "payload": json.loads(payload)}), flush=True)

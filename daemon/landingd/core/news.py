@@ -102,6 +102,7 @@ def task_event(
             "rows_in": stats.rows_in,
             "rows_out": stats.rows_out,
             "rows_rejected": stats.rows_rejected,
+            "worked_ms": stats.worked_ms,
             "how": stats.how,
         }
     return f"jobs/{job}/runs/{run_id}/tasks/{task_key}", payload

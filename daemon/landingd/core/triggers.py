@@ -22,11 +22,14 @@ class Arrived(Enum):
     DUPLICATE = "duplicate"
 
 
-def classify(content_hash: str, newest_hash: str | None) -> Arrived:
-    """A version is a path and the hash of its content."""
+def classify(content_hash: str, newest_hash: str | None, *, quarantined: bool = False) -> Arrived:
+    """A version is a path and the hash of its content.
+
+    `quarantined`: the newest version could not be loaded; delivered again it gets another chance.
+    """
     if newest_hash is None:
         return Arrived.NEW
-    return Arrived.DUPLICATE if content_hash == newest_hash else Arrived.CHANGED
+    return Arrived.DUPLICATE if content_hash == newest_hash and not quarantined else Arrived.CHANGED
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +21,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from landingd.errors import AlreadyRunningError, LandingdError
+from landingd.model import FileAnswer, Handler, Parameters
 
 log = structlog.get_logger("landingd.control")
 
 BODY_BYTES_MAX = 1 << 20
 
-
-@dataclass(frozen=True, slots=True)
-class FileAnswer:
-    """An answer that lies in a file; the file is deleted once it is sent."""
-
-    path: Path
-    media_type: str
-
-
-Parameters = dict[str, Any]
-Handler = Callable[[Parameters], Awaitable[Any]]
-"""Takes path, query and body parameters together; returns JSON-ready data or a FileAnswer; raises LandingdError."""
 
 _STATUS_OF_EXIT_CODE = {65: 409, 66: 404, 69: 503, 75: 503, 78: 422}
 

@@ -22,7 +22,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -118,6 +118,20 @@ def _signature_of(status: os.stat_result) -> Signature | NotAFile:
         inode=status.st_ino,
         device=status.st_dev,
     )
+
+
+def make_directory(root: Path, below: str) -> None:
+    """Create a directory below the landing root, with the root's permissions on every level that is new.
+
+    The process's umask would leave out the group, and with it the producers for whom the directory is made.
+    """
+    mode = stat.S_IMODE(root.stat().st_mode)
+    directory = root
+    for name in Path(below).parts:
+        directory /= name
+        with suppress(FileExistsError):
+            directory.mkdir()
+            directory.chmod(mode)
 
 
 def ignore_lease_signal() -> None:
@@ -441,7 +455,9 @@ _BLANK_LINE = re.compile(rb"\n\n")  # twice as fast as `in` for two bytes
 _NEITHER_QUOTE_NOR_NEWLINE = bytes(byte for byte in range(256) if byte not in b'"\n')
 
 
-def count_records(path: bytes, compression: str, delimiter: str, encoding: str = "utf-8") -> int:
+def count_records(
+    path: bytes, compression: str, delimiter: str, encoding: str = "utf-8", *, blank_rows: bool = False
+) -> int:
     """The exact count, row by row, where a quote counts only at the start of a field.
 
     Slow, and it holds the interpreter: for files whose quick count disagrees with what was loaded.
@@ -452,7 +468,7 @@ def count_records(path: bytes, compression: str, delimiter: str, encoding: str =
         raw = stack.enter_context(open(path, "rb"))  # noqa: PTH123 -- a bytes path
         plain = stack.enter_context(closing(_decompressed(raw, compression)))
         text = stack.enter_context(io.TextIOWrapper(plain, codec, errors="surrogateescape", newline=""))
-        return sum(1 for row in csv.reader(text, delimiter=delimiter) if row)
+        return sum(1 for row in csv.reader(text, delimiter=delimiter) if row or blank_rows)
 
 
 def _decompressed(raw: BinaryIO, compression: str) -> BinaryIO:

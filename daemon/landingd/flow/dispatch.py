@@ -12,8 +12,9 @@ from collections.abc import Callable
 import structlog
 
 from landingd.errors import NotFoundError
-from landingd.flow.books import Books, Started
+from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog
+from landingd.flow.entries import Started
 from landingd.flow.runner import Runner
 from landingd.model import Job
 

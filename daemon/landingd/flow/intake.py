@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -65,6 +65,8 @@ class _Seen:
     complete: settle.Complete | None = None
     print: landing.Fingerprint | None = None
     trouble: str | None = None
+    looked_s: float = 0.0
+    """When the look began."""
 
 
 @dataclass(slots=True)
@@ -254,9 +256,8 @@ class Intake:
         )
         if isinstance(decision, settle.Wait):
             return _Seen(path, hint, matches, wait=decision, signature=signature)
-        if signature.size >= LARGE_BYTES:
-            return _Seen(path, hint, matches, signature=signature, complete=decision)
-        return self._read(_Seen(path, hint, matches, signature=signature, complete=decision))
+        complete = _Seen(path, hint, matches, signature=signature, complete=decision, looked_s=now_s)
+        return complete if signature.size >= LARGE_BYTES else self._read(complete)
 
     def _read(self, seen: _Seen) -> _Seen:
         """Hash a complete file. (On a worker thread.)"""
@@ -269,14 +270,7 @@ class Intake:
             return _Seen(seen.path, seen.hint, seen.matches, gone=True)
         except OSError as error:
             return _Seen(seen.path, seen.hint, seen.matches, trouble=error.strerror or str(error))
-        return _Seen(
-            seen.path,
-            seen.hint,
-            seen.matches,
-            signature=seen.signature,
-            complete=seen.complete,
-            print=fingerprint,
-        )
+        return replace(seen, print=fingerprint)
 
     # -- entering --
 
@@ -330,7 +324,7 @@ class Intake:
                 signature=one.print.signature,
                 evidence=one.complete.evidence,
                 records=one.print.records,
-                seen_s=sighting.seen_s if sighting else now_s,
+                seen_s=sighting.seen_s if sighting else one.looked_s or now_s,
                 complete_s=now_s,
                 damage=one.print.damage,
             )

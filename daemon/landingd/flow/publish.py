@@ -40,8 +40,10 @@ class Publisher:
         self._job_state = job_state
         self._outbox_max_events = outbox_max_events
         self._jobs: set[str] = set()
+        self._cleared: set[str] = set()
         self._stale: set[str] = set()
         self._status_stale = True
+        self._status_aged = False
         self._wake = asyncio.Event()
         self._flushed = asyncio.Event()
         self.link_state = "not connected yet"
@@ -51,19 +53,25 @@ class Publisher:
         """What the broker says for us when we are gone."""
         return self._message("status", {"state": "offline"}, retain=True)
 
-    def set_jobs(self, jobs: list[str]) -> list[str]:
-        """The jobs whose state is retained; returns those that were and are no more."""
-        gone = sorted(self._jobs - set(jobs))
+    def set_jobs(self, jobs: list[str]) -> None:
+        """The jobs whose state is retained; that of a job that is no more is cleared with an empty message."""
+        self._cleared = (self._cleared | self._jobs) - set(jobs)
         self._jobs = set(jobs)
         self.changed()
         self.changed(*jobs)
-        return gone
 
     def changed(self, *jobs: str) -> None:
         """The state of these jobs is to be told anew; with none named, that of the daemon."""
         self._stale.update(jobs)
         self._status_stale = self._status_stale or not jobs
+        self._status_aged = True
         self._wake.set()
+
+    def renew_status(self) -> None:
+        """Tell the daemon's state anew if anything changed since; called now and then, not at each change."""
+        if self._status_aged:
+            self.changed()
+            self._status_aged = False
 
     def news(self) -> None:
         """There may be events in the outbox."""
@@ -105,10 +113,14 @@ class Publisher:
                     self._message(f"jobs/{job}/state", await self._job_state(job), retain=True)
                     for job in sorted(stale & self._jobs)
                 ]
+                messages += [
+                    Message(f"{self._prefix}/jobs/{job}/state", b"", retain=True) for job in sorted(self._cleared)
+                ]
                 if status_stale:
                     messages.append(self._message("status", await self._daemon_state(), retain=True))
                 if await link.publish_all(messages) < len(messages):
                     raise LinkLost("the link broke while states were told")  # noqa: TRY301 -- what is stale stays stale
+                self._cleared.clear()
             except BaseException:
                 self._stale |= stale
                 self._status_stale = self._status_stale or status_stale

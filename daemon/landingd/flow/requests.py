@@ -13,14 +13,13 @@ from typing import Any
 
 from landingd.core import graph, references, triggers
 from landingd.edge import landing
-from landingd.edge.control import FileAnswer, Handler, Parameters
 from landingd.edge.engine import Engine
 from landingd.edge.ledger import views
 from landingd.errors import NotFoundError, RefusedError
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog
 from landingd.flow.intake import watched_directories
-from landingd.model import FileState, Job, Signature, path_of, shown
+from landingd.model import FileAnswer, FileState, Handler, Job, Parameters, Signature, path_of, shown
 
 MEDIA_TYPES = {"json": "application/json", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 LIST_MAX = 100_000
@@ -70,7 +69,11 @@ class Requests:
 
     async def runs(self, asked: Parameters) -> Any:
         """`job`, `limit`: the newest runs."""
-        return await self._view(lambda db: views.runs(db, job=asked.get("job"), limit=_limit(asked)))
+        job = asked.get("job")
+        found = await self._view(lambda db: views.runs(db, job=job, limit=_limit(asked)))
+        if job is not None and not found:
+            self._catalog().job(job)  # no runs yet, or no such job
+        return found
 
     async def run(self, asked: Parameters) -> Any:
         """`run_id`: one run, whole."""
@@ -143,8 +146,9 @@ def run_or_refuse(db: sqlite3.Connection, run_id: int) -> dict[str, Any]:
 
 def checked_state(state: str | None) -> str | None:
     """A state that files can be in; RefusedError for another word."""
-    if state is not None and state not in set(FileState):
-        raise RefusedError(f"unknown state '{state}'", hint=f"one of {', '.join(FileState)}")
+    listed = [s.value for s in FileState if s is not FileState.DUPLICATE]
+    if state is not None and state not in listed:
+        raise RefusedError(f"unknown state '{state}'", hint=f"one of {', '.join(listed)}")
     return state
 
 
@@ -169,6 +173,8 @@ def story(db: sqlite3.Connection, named: str, catalog: Catalog, root: Path) -> d
     """Everything known of a file, named as a path below the landing root, an absolute path, or by its end."""
     path = relative_to_root(named, root)
     known = views.versions(db, path)
+    if known:
+        path = views.path_of(db, known[-1]["file_id"])
     absolute = os.path.join(os.fsencode(root), path)
     seen = landing.signature(absolute)
     matches, reason = triggers.matching(path, catalog.jobs)

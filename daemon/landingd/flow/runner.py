@@ -16,8 +16,9 @@ from landingd.core import csvhead, references, triggers
 from landingd.edge import landing
 from landingd.edge.engine import Engine, FileChecks
 from landingd.errors import NotFoundError
-from landingd.flow.books import Books, Started, ToLoad
+from landingd.flow.books import Books, ToLoad
 from landingd.flow.catalog import Catalog
+from landingd.flow.entries import Started
 from landingd.model import (
     AttemptKey,
     Committed,
@@ -236,7 +237,9 @@ class _Drive:
 
 
 def _recount(file: SourceFile) -> int:
-    return landing.count_records(file.path, file.compression, file.delimiter) - 1
+    # In a file with one column a blank line is a row, whose value is NULL.
+    one_column = len(file.columns) == 1
+    return landing.count_records(file.path, file.compression, file.delimiter, blank_rows=one_column) - 1
 
 
 def _changed(file: SourceFile) -> bool:

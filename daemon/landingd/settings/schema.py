@@ -84,8 +84,6 @@ class Landing(_Section):
     """Every directory is listed this often, whatever the kernel has reported."""
     quiet_seconds: Seconds = 2.0
     """Where the file system cannot tell whether a writer is left, a file must have rested this long."""
-    recheck_seconds: Interval = 0.5
-    """A file that is not complete is looked at again after this long."""
 
 
 class Engine(_Section):

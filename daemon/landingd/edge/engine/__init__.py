@@ -149,9 +149,8 @@ class Engine:
         return await self._with_cursor(table_columns)
 
     def columns_of(self, table: str) -> tuple[str, ...]:
-        """A table's column names as far as the write lane remembers them; none are no proof that there is none."""
-        remembered = self._lane.remembered
-        return tuple(remembered.columns.get(table.casefold(), ())) if remembered else ()
+        """A table's column names at the last commit; none while there is no such table."""
+        return self._lane.known_columns.get(table.casefold(), ())
 
     async def definitions(self) -> dict[str, tuple[str, str]]:
         """What each refreshed table was made from: `(definition hash, refresh mode)`."""
@@ -269,7 +268,7 @@ def write_query(connection: duckdb.DuckDBPyConnection, sql: str, format_: str, t
         # Data-modifying CTEs look like a SELECT; a read-only transaction refuses them.
         cursor.execute("BEGIN TRANSACTION READ ONLY").fetchall()
         try:
-            cursor.execute(f"COPY (\n{text}\n) TO {literal(str(to))} ({options})").fetchall()
+            cursor.execute(f"COPY ({text}\n) TO {literal(str(to))} ({options})").fetchall()
         except duckdb.Error as error:
             raise EngineError(message(error), permanent=True) from error
         finally:
@@ -282,7 +281,7 @@ def _one_select(cursor: duckdb.DuckDBPyConnection, sql: str) -> str:
         statements = selects.parse(cursor, sql)
     except EngineError as error:
         if error.hint is None:
-            raise RefusedError("query takes one SELECT and nothing that writes", hint=error.what) from error
+            raise RefusedError("query takes one SELECT and nothing that writes") from error
         raise
     if len(statements) != 1:
         raise RefusedError(f"query takes one SELECT, not {len(statements)} statements")

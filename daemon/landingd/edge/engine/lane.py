@@ -67,7 +67,11 @@ class WriteLane:
         self._scratch = scratch
         self._commit_gate = threading.Lock()
         self._interruptible = False
-        self.remembered: Remembered | None = Remembered.read(cursor)
+        remembered = Remembered.read(cursor)
+        self.remembered: Remembered | None = remembered
+        self.known_columns: dict[str, tuple[str, ...]] = {}
+        """Every table's column names at the last commit, for readers on other threads."""
+        self._publish_columns(remembered)
         self._dirty: set[str] = set()
         """Tables whose files have had rows that do not parse: for them the reader keeps rejects from the start."""
 
@@ -148,7 +152,11 @@ class WriteLane:
             return self._after_unclear_commit(attempt, error)
         if not any(isinstance(plan, ScriptPlan) for plan in attempt.plans):
             self.remembered = attempt.remembered
+            self._publish_columns(attempt.remembered)
         return stats
+
+    def _publish_columns(self, remembered: Remembered) -> None:
+        self.known_columns = {table: tuple(columns) for table, columns in remembered.columns.items()}
 
     def _close_gate(self) -> None:
         with self._commit_gate:
@@ -184,7 +192,8 @@ class WriteLane:
             rows_in=sum(f.rows_in for f in kept),
             rows_out=sum(f.rows_loaded for f in kept),
             rows_rejected=sum(f.rows_rejected for f in kept),
-            how=f"load {len(kept)} file{'' if len(kept) == 1 else 's'}",
+            how=f"load {len(kept)} file{'' if len(kept) == 1 else 's'}"
+            + (f", {len(files) - len(kept)} unusable" if len(files) > len(kept) else ""),
             files=files,
         )
 

@@ -24,9 +24,9 @@ CREATE TABLE IF NOT EXISTS meta.loads (
     job VARCHAR NOT NULL,
     path VARCHAR NOT NULL,             -- below the landing root; bytes that are no printable text are \xNN
     content_hash VARCHAR NOT NULL,     -- SHA-256 of the file
-    rows_in BIGINT NOT NULL,
-    rows_loaded BIGINT NOT NULL,
-    rows_rejected BIGINT NOT NULL,
+    rows_in BIGINT NOT NULL,           -- records in the file; rows of it in the upstream table
+    rows_loaded BIGINT NOT NULL,       -- rows of it in this table
+    rows_rejected BIGINT NOT NULL,     -- rows of it in meta.rejected_rows
     run_id BIGINT NOT NULL,
     loaded_at TIMESTAMP NOT NULL       -- UTC
 );

@@ -98,7 +98,11 @@ def _append(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> Stats:
             return _rebuild(cursor, plan)  # the upstream table has a new column, and so has this one
         rows_out = cursor.execute(f"INSERT INTO {table_ident(plan.table)} BY NAME {select}").fetchall()[0][0]
         _copy_loads(cursor, plan, gained)
-    return Stats(rows_out=rows_out, how=f"append {len(gained)} files" + (f", remove {len(lost)}" if lost else ""))
+    return Stats(rows_out=rows_out, how=f"append {_files(len(gained))}" + (f", remove {len(lost)}" if lost else ""))
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"
 
 
 def _columns(cursor: duckdb.DuckDBPyConnection, select: str) -> list[tuple[str, str]]:
@@ -116,10 +120,18 @@ def _difference(cursor: duckdb.DuckDBPyConnection, left: str | None, right: str 
 
 
 def _copy_loads(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, file_ids: list[int] | None) -> None:
-    """The table now holds what its upstream holds (of these versions, or all)."""
-    only = "" if file_ids is None else "AND file_id IN (SELECT unnest($ids))"
+    """The table now holds what its upstream holds (of these versions, or all): so many rows in, so many kept."""
+    only = "" if file_ids is None else "WHERE _file_id IN (SELECT unnest($ids))"
+    of_these = "" if file_ids is None else "AND file_id IN (SELECT unnest($ids))"
     cursor.execute(
-        f"INSERT INTO meta.loads SELECT $table, * EXCLUDE (table_name) FROM meta.loads "
-        f"WHERE table_name = $upstream {only}",
-        {"table": plan.table, "upstream": plan.upstream} | ({} if file_ids is None else {"ids": file_ids}),
+        f"""
+        INSERT INTO meta.loads
+        SELECT $table, file_id, job, path, content_hash, rows_loaded, coalesce(kept, 0), 0, $run_id, loaded_at
+        FROM meta.loads LEFT JOIN (
+            SELECT _file_id AS file_id, count(*) AS kept FROM {table_ident(plan.table)} {only} GROUP BY 1
+        ) USING (file_id)
+        WHERE table_name = $upstream {of_these}
+        """,
+        {"table": plan.table, "upstream": plan.upstream, "run_id": plan.key.run_id}
+        | ({} if file_ids is None else {"ids": file_ids}),
     ).fetchall()

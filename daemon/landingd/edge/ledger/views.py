@@ -153,6 +153,19 @@ def pending(db: sqlite3.Connection, job: str) -> Answer:
     return dict(row)
 
 
+def newest_ids(db: sqlite3.Connection) -> str:
+    """The newest run and the newest file, as one word."""
+    row = db.execute(
+        "SELECT (SELECT max(run_id) FROM runs) AS run, (SELECT max(file_id) FROM files) AS file"
+    ).fetchone()
+    return f"{row['run']}/{row['file']}"
+
+
+def path_of(db: sqlite3.Connection, file_id: int) -> bytes:
+    """The path of a version, as bytes."""
+    return bytes(db.execute("SELECT path FROM files WHERE file_id = ?", (file_id,)).fetchone()["path"])
+
+
 def outbox_size(db: sqlite3.Connection) -> int:
     """Events that the broker has not acknowledged."""
     return int(db.execute("SELECT count(*) FROM outbox").fetchone()[0])

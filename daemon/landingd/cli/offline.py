@@ -1,0 +1,102 @@
+"""The same answers without a daemon, from the files that it left: both stores are opened for reading only."""
+
+import contextlib
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from landingd.edge.engine import open_read_only, write_query
+from landingd.edge.engine.remembered import read_definitions, table_columns
+from landingd.edge.ledger import views
+from landingd.errors import NotFoundError
+from landingd.flow import requests
+from landingd.flow.catalog import Catalog, load_catalog
+from landingd.settings import Settings
+
+T = TypeVar("T")
+Answer = dict[str, Any]
+
+
+class Offline:
+    """The verbs of `Asker`, on the stores of a daemon that does not run."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def status(self) -> Answer:
+        """What the ledger says."""
+
+        def read(db: sqlite3.Connection) -> Answer:
+            return {"state": "not running", "files": views.counts(db), "untold_events": views.outbox_size(db)}
+
+        return self._view(read)
+
+    def runs(self, job: str | None, limit: int) -> list[Answer]:
+        """See Asker.runs."""
+        found = self._view(lambda db: views.runs(db, job=job, limit=limit))
+        if job is not None and not found:
+            self._catalog().job(job)  # no runs yet, or no such job
+        return found
+
+    def run(self, run_id: int) -> Answer:
+        """See Asker.run."""
+        return self._view(lambda db: requests.run_or_refuse(db, run_id))
+
+    def files(self, state: str | None, job: str | None, limit: int) -> list[Answer]:
+        """See Asker.files."""
+        if state == "ignored":
+            return requests.ignored_files(self._catalog(), self._settings.landing_dir)
+        checked = requests.checked_state(state)
+        return self._view(lambda db: views.files(db, state=checked, job=job, limit=limit))
+
+    def why(self, file: str) -> Answer:
+        """See Asker.why."""
+        catalog = self._catalog()
+        return self._view(lambda db: requests.story(db, file, catalog, self._settings.landing_dir))
+
+    def plan(self, job_name: str) -> Answer:
+        """See Asker.plan."""
+        catalog = self._catalog()
+        job = catalog.job(job_name)
+        made_by: Mapping[str, tuple[str, str]] = {}
+        if self._settings.warehouse_file.exists():
+            with self._warehouse() as db:
+                made_by = read_definitions(db)
+        waiting: Answer = {"files": 0, "bytes": 0}
+        if self._settings.ledger_file.exists():
+            waiting = self._view(lambda db: views.pending(db, job.name))
+        return requests.plan(job, catalog, made_by, waiting)
+
+    def query(self, sql: str, format_: str) -> bytes:
+        """See Asker.query."""
+        if not self._settings.warehouse_file.exists():
+            raise NotFoundError(
+                f"{self._settings.warehouse_file}: no warehouse yet", hint="start the daemon: landingd serve"
+            )
+        with self._warehouse() as db, tempfile.TemporaryDirectory(prefix="landingd-") as folder:
+            to = Path(folder) / "answer"
+            write_query(db, sql, format_, to)
+            return to.read_bytes()
+
+    def columns(self) -> Mapping[str, Mapping[str, str]]:
+        """Every table's columns; none where there is no warehouse yet."""
+        if not self._settings.warehouse_file.exists():
+            return {}
+        with self._warehouse() as db:
+            return table_columns(db)
+
+    def _catalog(self) -> Catalog:
+        return load_catalog(self._settings.pipelines_dir, self.columns())
+
+    def _view(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        if not self._settings.ledger_file.exists():
+            raise NotFoundError(f"{self._settings.ledger_file}: no ledger yet", hint="start the daemon: landingd serve")
+        with contextlib.closing(views.open_views(self._settings.ledger_file)) as db:
+            return read(db)
+
+    @contextlib.contextmanager
+    def _warehouse(self) -> Iterator[Any]:
+        with contextlib.closing(open_read_only(self._settings.warehouse_file)) as db:
+            yield db
