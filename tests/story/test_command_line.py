@@ -202,7 +202,7 @@ def test_before_the_first_start_the_verbs_say_that_there_is_nothing_yet(tmp_path
     daemon = LandingdProcess(tmp_path / "base")
     for arguments in (["status"], ["runs"], ["show", "1"], ["files"], ["why", "orders/a.csv"]):
         assert "landingd serve" in complaint(daemon, *arguments, exit_code=66)
-    assert "nothing is loaded yet" in complaint(daemon, "query", "SELECT 1", exit_code=1)
+    assert "no warehouse yet" in complaint(daemon, "query", "SELECT 1", exit_code=66)
     assert daemon.cli("plan", "orders")["waiting_files"] == 0
     assert daemon.cli("validate")["valid"]
     assert not daemon.state.exists()
