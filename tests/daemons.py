@@ -116,7 +116,7 @@ class LandingdProcess:
             deadline_s = time.monotonic() + START_TIMEOUT_S
             while not any("READY=1" in told for told in self.notified):
                 if self._process.poll() is not None or time.monotonic() > deadline_s:
-                    pytest.fail(f"landingd does not start:\n{self.log_tail()}")
+                    pytest.fail(f"landingd does not start (exit code {self._process.poll()}):\n{self.log_tail()}")
                 try:
                     self.notified.append(ready.recv(4096).decode())
                 except TimeoutError:

@@ -21,6 +21,10 @@ def main() -> None:
         sys.exit(141)
     except KeyboardInterrupt:
         sys.exit(130)
+    except PermissionError as error:
+        print(f"landingd: {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201 -- the same
+        print("  hint: who is in the daemon's group may ask it while it runs", file=sys.stderr)  # noqa: T201
+        sys.exit(os.EX_NOPERM)
     except Exception as error:
         if "--traceback" in sys.argv:
             raise

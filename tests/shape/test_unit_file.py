@@ -13,6 +13,7 @@ from landingd.settings import load
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "landingd.service"
+SETTINGS = ROOT / "systemd" / "landingd.toml"
 EXPOSURE_MAX = 1.2
 
 
@@ -54,17 +55,26 @@ def test_the_exposure_is_what_the_unit_says_it_is(analyze: str):
     assert f"systemd/landingd.service`: {score[1]}, where" in UNIT.read_text()
 
 
-def test_every_environment_variable_of_the_unit_is_a_setting_and_every_path_is_absolute():
-    environ = dict(each.split("=", 1) for each in values("Environment"))
-    settings = load(ROOT / "config" / "landingd.toml", environ)
-    assert settings.base == Path("/var/lib/landingd")
-    assert settings.landing_dir == Path(os.path.realpath("/srv/landing"))
-    assert settings.socket_path.parent.name == values("RuntimeDirectory")[0]
-    assert all(Path(path).is_absolute() for name, path in environ.items() if "PATHS" in name)
+def test_the_settings_of_the_service_are_in_its_file_alone_where_operators_read_them_too():
+    assert values("Environment") == []
+    settings = load(SETTINGS, {})
+    assert settings.base == Path(values("WorkingDirectory")[0])
+    assert settings.state_dir == Path("/var/lib") / values("StateDirectory")[0]
+    assert settings.socket_path.parent == Path(os.path.realpath("/run")) / values("RuntimeDirectory")[0]
+    assert all(path.is_absolute() for path in settings.paths.model_dump().values())
+    assert f"/etc/landingd/{SETTINGS.name}" in values("ExecStart")[0]
 
 
 def test_the_landing_root_of_the_settings_is_the_one_that_the_service_may_write():
-    assert "LANDINGD_PATHS__LANDING=" + values("ReadWritePaths")[0].removeprefix("-") in values("Environment")
+    assert str(load(SETTINGS, {}).paths.landing) == values("ReadWritePaths")[0].removeprefix("-")
+
+
+def test_the_group_may_write_into_what_the_daemon_makes_in_the_landing_root_in_spite_of_its_umask():
+    """Its umask keeps the ledger from the group; without the default ACL it would keep producers out as well."""
+    lines = [line.split() for line in (ROOT / "systemd" / "landingd.tmpfiles").read_text().splitlines()]
+    root = values("ReadWritePaths")[0].removeprefix("-")
+    [acl] = [line[-1] for line in lines if line[:2] == ["a+", root]]
+    assert acl == f"default:group:{values('SupplementaryGroups')[0]}:rwx"
 
 
 def test_a_stop_leaves_more_time_than_the_runs_are_given_to_finish():

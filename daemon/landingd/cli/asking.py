@@ -4,6 +4,7 @@ Reading verbs work either way: the ledger and the warehouse are opened for readi
 """
 
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -56,9 +57,16 @@ class Daemon:
 
     @property
     def runs(self) -> bool:
-        """Whether a daemon answers."""
+        """Whether a daemon answers; NotRunningError where one may listen and we may not ask."""
         with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self._socket)) == 0
+            failure = probe.connect_ex(str(self._socket))
+        if failure in {errno.EACCES, errno.EPERM}:
+            raise self._not_for_us()
+        return failure == 0
+
+    def _not_for_us(self) -> NotRunningError:
+        hint = "who is in the daemon's group may talk to it"
+        return NotRunningError(f"{self._socket}: permission denied", hint=hint)
 
     def _request(self, method: str, path: str, body: bytes | None) -> bytes:
         with contextlib.closing(_UnixConnection(self._socket)) as connection:
@@ -67,9 +75,7 @@ class Daemon:
                 response = connection.getresponse()
                 answer = response.read()
             except PermissionError as error:
-                raise NotRunningError(
-                    f"{self._socket}: permission denied", hint="who is in the daemon's group may talk to it"
-                ) from error
+                raise self._not_for_us() from error
             except (FileNotFoundError, ConnectionError) as error:
                 raise NotRunningError(
                     f"no daemon listens at {self._socket}", hint="start it: landingd serve"

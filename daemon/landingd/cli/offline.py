@@ -16,6 +16,7 @@ from landingd.flow.catalog import Catalog, load_catalog
 from landingd.settings import Settings
 
 T = TypeVar("T")
+NO_STORE_HINT = "start the daemon: landingd serve; or name its configuration with --config"
 Answer = dict[str, Any]
 
 
@@ -73,7 +74,8 @@ class Offline:
         """See Asker.query."""
         if not self._settings.warehouse_file.exists():
             raise NotFoundError(
-                f"{self._settings.warehouse_file}: no warehouse yet", hint="start the daemon: landingd serve"
+                f"{self._settings.warehouse_file}: no warehouse yet",
+                hint=NO_STORE_HINT,
             )
         with self._warehouse() as db, tempfile.TemporaryDirectory(prefix="landingd-") as folder:
             to = Path(folder) / "answer"
@@ -92,7 +94,10 @@ class Offline:
 
     def _view(self, read: Callable[[sqlite3.Connection], T]) -> T:
         if not self._settings.ledger_file.exists():
-            raise NotFoundError(f"{self._settings.ledger_file}: no ledger yet", hint="start the daemon: landingd serve")
+            raise NotFoundError(
+                f"{self._settings.ledger_file}: no ledger yet",
+                hint=NO_STORE_HINT,
+            )
         with contextlib.closing(views.open_views(self._settings.ledger_file)) as db:
             return read(db)
 

@@ -105,5 +105,6 @@ def _same_names(jobs: list[Job]) -> Iterable[Problem]:
 def _shown(path: Path, root: Path | None) -> str:
     base = (root or Path.cwd()).absolute()
     absolute = path.absolute()
-    named = absolute.relative_to(base) if absolute.is_relative_to(base) else path
+    below = absolute.is_relative_to(base) and base != Path("/")
+    named = absolute.relative_to(base) if below else path
     return shown(os.fsencode(named))

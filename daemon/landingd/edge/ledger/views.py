@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from landingd.errors import LandingdError
 from landingd.model import utc
 
 Answer = dict[str, Any]
@@ -14,9 +15,34 @@ _FILES = (
 )
 
 
+class LedgerUnreadableError(LandingdError):
+    """The ledger is there and cannot be read. Exit code 77 (EX_NOPERM)."""
+
+    exit_code = 77
+
+
 def open_views(path: Path) -> sqlite3.Connection:
-    """The ledger, for reading only; works beside a running daemon. Raises sqlite3.OperationalError."""
-    db = sqlite3.connect(f"file:{_escaped(path)}?mode=ro", uri=True, isolation_level=None)
+    """The ledger, for reading only; works beside a running daemon. Raises LedgerUnreadableError."""
+    try:
+        return _open(path, "mode=ro")
+    except sqlite3.OperationalError as error:
+        # Who may only read cannot make the shared memory that a ledger with a log needs. After an orderly stop there
+        # is no log, and nobody writes: then the file can be read as it lies.
+        log = path.with_name(path.name + "-wal")
+        if not log.exists() or log.stat().st_size == 0:
+            return _open(path, "immutable=1")
+        raise LedgerUnreadableError(
+            f"{path}: {error}", hint="the daemon did not stop in order; start it, or ask as the user that it runs as"
+        ) from error
+
+
+def _open(path: Path, how: str) -> sqlite3.Connection:
+    db = sqlite3.connect(f"file:{_escaped(path)}?{how}", uri=True, isolation_level=None)
+    try:
+        db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    except sqlite3.OperationalError:
+        db.close()
+        raise
     db.row_factory = sqlite3.Row
     return db
 
