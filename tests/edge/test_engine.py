@@ -254,11 +254,18 @@ async def test_every_row_can_be_traced_to_its_file_and_its_place_in_it(warehouse
 
 
 async def test_rows_are_numbered_in_the_order_of_the_file_although_several_threads_read_it(warehouse):
-    content = b"n,text\n" + b"".join(b"%d,%s\n" % (n, b"x" * 40) for n in range(1, 60_001))
+    content = b"n,text\n" + b"".join(b"%d,%s\n" % (n, b"x" * 40) for n in range(1, 300_001))
     small = [warehouse.file(n, b"n,text\n" + b"".join(b"%d,a\n" % i for i in range(1, 500))) for n in range(2, 30)]
     await warehouse.load(warehouse.file(1, content), *small)
     assert await warehouse.rows("SELECT count(*) AS n FROM bronze.t WHERE _row <> n") == [(0,)]
-    assert await warehouse.rows("SELECT count(*) AS n FROM bronze.t") == [(60_000 + 28 * 499,)]
+    assert await warehouse.rows("SELECT count(*) AS n FROM bronze.t") == [(300_000 + 28 * 499,)]
+
+
+async def test_rows_of_a_large_file_are_numbered_without_its_rejected_rows(warehouse):
+    content = b"n,text\nbad,x\n" + b"".join(b"%d,%s\n" % (n, b"x" * 40) for n in range(1, 60_001)) + b"bad,y\n"
+    await warehouse.load(warehouse.file(1, content), ingest=Ingest(schema_hints={"n": "BIGINT"}))
+    assert await warehouse.rows("SELECT count(*) AS n FROM bronze.t WHERE _row <> n") == [(0,)]
+    assert await warehouse.rows("SELECT count(*) AS n FROM meta.rejected_rows") == [(2,)]
 
 
 # --- refreshing -------------------------------------------------------------------------------------------
