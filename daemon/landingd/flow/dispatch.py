@@ -89,13 +89,14 @@ class Dispatch:
                 return
             self._wanted.discard(name)
             try:
-                job = self.catalog.job(name)
+                catalog = self.catalog  # the run keeps the jobs that it was formed from
+                job = catalog.job(name)
             except NotFoundError:
                 continue
-            await self._start(runs, job)
+            await self._start(runs, job, catalog)
         self._idle.set()
 
-    async def _start(self, runs: asyncio.TaskGroup, job: Job) -> None:
+    async def _start(self, runs: asyncio.TaskGroup, job: Job, catalog: Catalog) -> None:
         self._active.add(job.name)
         started = await self._books.next_run(job)
         if started is None:
@@ -106,11 +107,11 @@ class Dispatch:
         self._turns[job.name] = self._turn
         self._running.add(job.name)
         self._on_change(job.name)
-        runs.create_task(self._drive(started), name=f"run {started.run.run_id}")
+        runs.create_task(self._drive(started, catalog), name=f"run {started.run.run_id}")
 
-    async def _drive(self, started: Started) -> None:
+    async def _drive(self, started: Started, catalog: Catalog) -> None:
         try:
-            await self._runner.drive(started, self.catalog)
+            await self._runner.drive(started, catalog)
         finally:
             self._active.discard(started.run.job)
             self._running.discard(started.run.job)

@@ -18,7 +18,7 @@ from landingd.edge.engine import Engine, FileChecks
 from landingd.errors import NotFoundError
 from landingd.flow.books import Books, ToLoad
 from landingd.flow.catalog import Catalog
-from landingd.flow.entries import Started
+from landingd.flow.entries import Concluded, Started
 from landingd.model import (
     AttemptKey,
     Committed,
@@ -178,14 +178,14 @@ class Runner:
 
     # -- verdicts --
 
-    async def conclude(self, catalog: Catalog, key: AttemptKey, outcome: Outcome, job_name: str) -> "_Next":
+    async def conclude(self, catalog: Catalog, key: AttemptKey, outcome: Outcome, job_name: str) -> Concluded:
         """Record the outcome; returns what to do next."""
         job = next((j for j in catalog.jobs if j.name == job_name), None)
         concluded = await self._books.conclude(job, key, outcome, go_on=not self._stopping.is_set())
         _log_outcome(outcome)
         if concluded.run_result is not None:
             log.info("run_finished", result=concluded.run_result.value)
-        return _Next(concluded.begun, concluded.retry_at_s)
+        return concluded
 
     async def begin_retry(self, run_id: int, task_key: str, at_s: float) -> AttemptKey | None:
         """Wait until a retry is due and begin it; None if the daemon stops first."""
@@ -199,14 +199,6 @@ class Runner:
         if self._stopping.is_set():
             return None
         return await self._books.begin(run_id, task_key)
-
-
-class _Next:
-    __slots__ = ("begun", "retry_at_s")
-
-    def __init__(self, begun: tuple[AttemptKey, ...], retry_at_s: float | None) -> None:
-        self.begun = begun
-        self.retry_at_s = retry_at_s
 
 
 class _Drive:
