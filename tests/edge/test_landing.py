@@ -29,9 +29,11 @@ from landingd.edge.landing import (
     count_records,
     fingerprint,
     lease,
+    look,
     scan,
     signature,
 )
+from landingd.edge.landing import records as records_module
 from landingd.model import Lease, Signature
 
 
@@ -146,7 +148,7 @@ BREAKS_A_LEASE = textwrap.dedent("""
 @pytest.mark.parametrize(("signal_is", "exit_code"), [("ignored", 0), ("default", -signal.SIGIO)])
 def test_a_writer_that_meets_the_lease_kills_whoever_does_not_ignore_the_signal(tmp_path, signal_is, exit_code):
     path = written(tmp_path / "a.csv")
-    environment = os.environ | {"PYTHONPATH": str(Path(landing.__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(landing.__file__).parents[3])}
     done = subprocess.run(
         [sys.executable, "-c", BREAKS_A_LEASE, path, signal_is],
         check=False,
@@ -175,7 +177,7 @@ def test_what_cannot_be_opened_says_nothing_about_writers(tmp_path):
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "virtiofs", "fuse.sshfs", "fuseblk"])
 def test_a_lease_is_not_believed_where_others_can_write_unseen(tmp_path, monkeypatch, kind):
     path = written(tmp_path / "a.csv")
-    monkeypatch.setattr(landing, "_filesystem_types", {os.stat(path).st_dev: kind})
+    monkeypatch.setattr(look, "_filesystem_types", {os.stat(path).st_dev: kind})
     assert lease(path) is Lease.UNKNOWN
 
 
@@ -187,7 +189,7 @@ def test_the_file_system_is_the_one_mounted_last_and_deepest():
         b"4 2 0:42 / /srv/two\\040words rw - tmpfs none rw\n"
     )
     asked = [b"/srv/two words/x", b"/srv/two", b"/srv", b"/srvx", b"/"]
-    assert [landing._mounted_type(mountinfo, path) for path in asked] == [
+    assert [look._mounted_type(mountinfo, path) for path in asked] == [
         "tmpfs",
         "nfs4",
         "nfs4",
@@ -292,7 +294,7 @@ def test_a_file_that_changes_while_it_is_read_has_no_fingerprint(tmp_path, monke
 def test_a_large_file_is_told_the_same_by_two_threads_as_by_one(tmp_path, monkeypatch):
     path = written(tmp_path / "a.csv", b"a,b\n" + b"1,2\n" * 3_000_000)
     by_two = fingerprint(path)
-    monkeypatch.setattr(landing, "LARGE_BYTES", 1 << 40)
+    monkeypatch.setattr(content_module, "LARGE_BYTES", 1 << 40)
     assert by_two == fingerprint(path)
 
 
@@ -366,7 +368,7 @@ def test_what_follows_a_gzip_stream_is_damage(tmp_path):
 
 
 def counted(content: bytes, cuts: list[int] | None = None) -> int:
-    records, start = landing._Records(), 0
+    records, start = records_module.Records(), 0
     for cut in [*sorted(cuts or []), len(content)]:
         records.feed(content[start:cut])
         start = max(start, cut)
@@ -433,7 +435,7 @@ def test_a_chunk_border_in_a_file_may_fall_anywhere(tmp_path, monkeypatch):
     content = b"id,note\r\n" + b'1,"two\r\n\r\nlines"\r\n\r\n2,plain\r\n' * 5
     path = written(tmp_path / "a.csv", content)
     for size in range(1, 40):
-        monkeypatch.setattr(landing, "CHUNK_BYTES", size)
+        monkeypatch.setattr(content_module, "CHUNK_BYTES", size)
         assert fingerprint(path).records == 11
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from bookkeeping import Clock, bronze, job, looked_up
 from landingd.edge import landing
+from landingd.edge.landing import content
 from landingd.edge.ledger import LedgerThread
 from landingd.flow import intake as intake_module
 from landingd.flow.books import Books
@@ -229,7 +230,7 @@ async def test_a_file_that_was_moved_in_is_complete_whatever_else(box):
 
 async def test_a_file_that_changes_while_it_is_hashed_is_hashed_again_and_enters_once_and_whole(box, monkeypatch):
     path = box.write()
-    feed = landing._Content.feed
+    feed = content.Content.feed
     later = [b"2\n", b"3\n"]
 
     def feed_and_append(content, chunk):
@@ -238,7 +239,7 @@ async def test_a_file_that_changes_while_it_is_hashed_is_hashed_again_and_enters
                 writer.write(later.pop())
         feed(content, chunk)
 
-    monkeypatch.setattr(landing._Content, "feed", feed_and_append)
+    monkeypatch.setattr(content.Content, "feed", feed_and_append)
     for _ in range(4):
         await box.look(path)
         box.clock.pass_s(1)
