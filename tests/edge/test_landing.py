@@ -33,6 +33,7 @@ from landingd.edge.landing import (
     scan,
     signature,
 )
+from landingd.edge.landing import content as content_module
 from landingd.edge.landing import records as records_module
 from landingd.model import Lease, Signature
 
