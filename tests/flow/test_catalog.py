@@ -378,3 +378,24 @@ def test_a_job_that_is_not_there_is_asked_for_in_vain_with_a_hint(pipelines):
     with pytest.raises(NotFoundError) as refused:
         catalog.job("shpo")
     assert "'shop'" in refused.value.hint
+
+
+def test_faults_of_the_job_file_and_of_its_sql_are_told_at_once(pipelines):
+    """Even where tasks depend on each other in a circle and one cannot be read at all."""
+    write(
+        pipelines,
+        joined(
+            bronze(),
+            task("silver", after="gold", table="silver.events", sql="silver"),
+            task("gold", after="silver", table="gold.brands", sql="gold"),
+            task("lost", table="gold.lost", sql="missing"),
+            task("after", after="lost", table="gold.after", sql="after"),
+        ),
+        silver="SELECT brnad FROM bronze.events",
+        gold="SELECT count(*) AS n FROM silver.events",
+        after="SELECT * FROM gold.lost",
+    )
+    told = "\n".join(what for _, what, _ in problems(pipelines))
+    for fault in ("circle", "missing.sql", 'Referenced column "brnad"', "does not run after the task 'bronze'"):
+        assert fault in told
+    assert "does not exist" not in told, "gold.lost is missing only because its task cannot be read"

@@ -49,12 +49,14 @@ def load_catalog(pipelines: Path, existing: Columns) -> Catalog:
         problems += graph.problems(job)
         problems += references.problems(job)
     problems += graph.table_problems(jobs)
-    if problems:
-        raise JobFileError(problems)
+    unsound: list[Problem] = []
     with Binding(existing) as binding:
-        catalog = _bind(jobs, binding, problems)
+        catalog = _bind(jobs, binding, unsound)
     if problems:
-        raise JobFileError(problems)
+        # What is missing in SQL may be missing only because the task that makes it could not be read.
+        unsound = [problem for problem in unsound if "does not exist" not in problem.what]
+    if problems or unsound:
+        raise JobFileError(problems + unsound)
     return catalog
 
 

@@ -226,7 +226,9 @@ def _nearest(dotted: str, known: Iterable[str]) -> str | None:
     for name in known:
         if name.rpartition(".")[2] == dotted.rpartition(".")[2]:
             return name
-    return next(iter(difflib.get_close_matches(dotted, known, n=1, cutoff=0.7)), None)
+    near = difflib.get_close_matches(dotted, known, n=5, cutoff=0.7)
+    swapped = (name for name in near if sorted(name) == sorted(dotted))  # `prot` is `port` rather than `root`
+    return next(swapped, next(iter(near), None))
 
 
 def _shown(dotted: str, given: object) -> str:
