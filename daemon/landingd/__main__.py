@@ -14,7 +14,11 @@ def main() -> None:
         app()
     except LandingdError as error:
         print(f"landingd: {error}", file=sys.stderr)  # noqa: T201 -- this is where a person reads it
-        sys.exit(error.exit_code)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: taking the interpreter down with an exception alive makes DuckDB's bindings print a page of
+        # "leaked instance ..." under the one line that matters.
+        os._exit(error.exit_code)
     except BrokenPipeError:
         # `landingd runs | head`: the reader has what it wanted.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
