@@ -3,6 +3,7 @@
 An error that a person reads is one line (what, where, why) and a hint. `str(error)` is that text.
 """
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -40,6 +41,12 @@ class Problem:
         where = f"{self.file}:{self.line}" if self.line else self.file
         text = f"{where}: {self.what}"
         return text if self.hint is None else f"{text}\n  hint: {self.hint}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """The hint for a word that is not among the known ones but nearly is."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else None
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -219,21 +218,9 @@ class Daemon:
 
     async def _publish(self) -> None:
         mqtt = self._settings.mqtt
-        address = Address(
-            host=mqtt.host,
-            port=mqtt.port,
-            username=mqtt.username,
-            password=mqtt.password.get_secret_value(),
-            protocol="3.1.1" if self._settings.broker.embedded else mqtt.protocol,
-            tls=mqtt.tls,
-            ca_file=self._optional(mqtt.ca_file),
-            cert_file=self._optional(mqtt.cert_file),
-            key_file=self._optional(mqtt.key_file),
-            keepalive_s=mqtt.keepalive_seconds,
-        )
         will = self._publisher.will
         await keep_connected(
-            address,
+            broker_address(self._settings),
             client_id=f"landingd-{self._settings.node}",
             will=will,
             farewell=Message(will.topic, will.payload, retain=True),
@@ -242,9 +229,6 @@ class Daemon:
             backoff_max_s=mqtt.reconnect_max_seconds,
             on_state=self._link_changed,
         )
-
-    def _optional(self, path: str) -> Path | None:
-        return self._settings.absolute(path) if path else None
 
     def _link_changed(self, state: str) -> None:
         self._publisher.link_state = state
@@ -312,12 +296,9 @@ class Daemon:
         return await asyncio.to_thread(self._read_status)
 
     def _read_status(self) -> dict[str, Any]:
-        db = views.open_views(self._settings.ledger_file)
-        try:
+        with contextlib.closing(views.open_views(self._settings.ledger_file)) as db:
             counts = views.counts(db)
             untold = views.outbox_size(db)
-        finally:
-            db.close()
         return {
             "state": "online",
             "version": __version__,
@@ -337,15 +318,29 @@ class Daemon:
         return await asyncio.to_thread(self._read_job_state, job)
 
     def _read_job_state(self, job: str) -> dict[str, Any]:
-        db = views.open_views(self._settings.ledger_file)
-        try:
+        with contextlib.closing(views.open_views(self._settings.ledger_file)) as db:
             return views.job_state(db, job)
-        finally:
-            db.close()
 
     def _summary(self) -> str:
         jobs = len(self._catalog.jobs)
         return f"{jobs} job{'' if jobs == 1 else 's'}, watching {self._settings.landing_dir}"
+
+
+def broker_address(settings: Settings) -> Address:
+    """The broker of `[mqtt]`; the embedded one speaks MQTT 3.1.1 only."""
+    mqtt = settings.mqtt
+    return Address(
+        host=mqtt.host,
+        port=mqtt.port,
+        username=mqtt.username,
+        password=mqtt.password.get_secret_value(),
+        protocol="3.1.1" if settings.broker.embedded else mqtt.protocol,
+        tls=mqtt.tls,
+        ca_file=settings.absolute(mqtt.ca_file) if mqtt.ca_file else None,
+        cert_file=settings.absolute(mqtt.cert_file) if mqtt.cert_file else None,
+        key_file=settings.absolute(mqtt.key_file) if mqtt.key_file else None,
+        keepalive_s=mqtt.keepalive_seconds,
+    )
 
 
 async def run_once(

@@ -18,6 +18,7 @@ from landingd.cli.asking import Asker
 from landingd.edge.broker import LinkLost, Message, connect
 from landingd.errors import LandingdError, RefusedError
 from landingd.settings import Settings
+from landingd.supervisor import broker_address
 
 JOB = "ecommerce"
 MARKER = ".demo"
@@ -135,7 +136,7 @@ async def _watch_and_drop(asker: Asker, files: list[Path], folder: Path, out: Co
     heard: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
     with Progress(*columns, console=out) as progress:
         async with connect(
-            watching.address(settings),
+            broker_address(settings),
             will=Message(f"{settings.topic_root}/demo", b"{}"),
             client_id="landingd-demo",
         ) as link:

@@ -8,28 +8,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from landingd.edge.broker import Address, LinkLost, Message, connect
+from landingd.edge.broker import LinkLost, Message, connect
 from landingd.errors import NotRunningError
 from landingd.settings import Settings
+from landingd.supervisor import broker_address
 
 COLOURS = {"run_finished": "bold", "file_quarantined": "red", "file_loaded": "green", "task_finished": "cyan"}
-
-
-def address(settings: Settings) -> Address:
-    """The broker as the daemon reaches it."""
-    mqtt = settings.mqtt
-    return Address(
-        host=mqtt.host,
-        port=mqtt.port,
-        username=mqtt.username,
-        password=mqtt.password.get_secret_value(),
-        protocol="3.1.1" if settings.broker.embedded else mqtt.protocol,
-        tls=mqtt.tls,
-        ca_file=settings.absolute(mqtt.ca_file) if mqtt.ca_file else None,
-        cert_file=settings.absolute(mqtt.cert_file) if mqtt.cert_file else None,
-        key_file=settings.absolute(mqtt.key_file) if mqtt.key_file else None,
-        keepalive_s=mqtt.keepalive_seconds,
-    )
 
 
 async def follow(settings: Settings, *, count: int = 0, as_json: bool = False) -> None:
@@ -51,7 +35,7 @@ async def follow(settings: Settings, *, count: int = 0, as_json: bool = False) -
             done.set()
 
     try:
-        async with connect(address(settings), will=_no_will(settings), client_id="") as link:
+        async with connect(broker_address(settings), will=_no_will(settings), client_id="") as link:
             await link.subscribe([f"{settings.topic_root}/#"])
             listening = asyncio.create_task(link.listen(hear))
             ended = asyncio.create_task(done.wait())

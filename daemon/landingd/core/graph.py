@@ -8,8 +8,7 @@ tasks in any shape, a chain of 1,000 too: nothing here recurses.
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from landingd.core.references import did_you_mean
-from landingd.errors import Problem
+from landingd.errors import Problem, did_you_mean
 from landingd.model import Job, Place, Task
 
 

@@ -6,11 +6,10 @@ replaced by its value and nothing more: there are no expressions, and a value th
 not looked at again. What cannot be resolved is a Problem of the job file, so that a run never meets it.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 
-from landingd.errors import Problem, RefusedError
+from landingd.errors import Problem, RefusedError, did_you_mean
 from landingd.model import Job, Parameter, Task
 
 CONTEXT = ("job.name", "job.run_id", "job.trigger.type")
@@ -66,12 +65,6 @@ def problems(job: Job) -> list[Problem]:
             place = task.parameter_places.get(key, task.place)
             found += [Problem(place.file, place.line, what, hint) for what, hint in _faults(text, known)]
     return found
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The hint for a word that is not among the known ones but nearly is."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else None
 
 
 def _faults(text: str, known: list[str]) -> Iterable[tuple[str, str | None]]:

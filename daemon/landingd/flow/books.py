@@ -212,10 +212,6 @@ class Books:
         """Runs that have not ended."""
         return await self._ledger.transact(lambda ledger: [run.run_id for run in ledger.open_runs()])
 
-    async def open_run_jobs(self) -> set[str]:
-        """Jobs that have runs to finish."""
-        return await self._ledger.transact(lambda ledger: {run.job for run in ledger.open_runs()})
-
     # -- news --
 
     async def untold(self, limit: int) -> list[tuple[int, str, str]]:

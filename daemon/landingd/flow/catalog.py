@@ -12,7 +12,7 @@ from pathlib import Path
 from landingd.core import graph, references, refresh
 from landingd.edge import jobfiles
 from landingd.edge.engine.binding import Binding, Bound
-from landingd.errors import EngineError, JobFileError, NotFoundError, Problem
+from landingd.errors import EngineError, JobFileError, NotFoundError, Problem, did_you_mean
 from landingd.model import Job, Task
 
 Columns = Mapping[str, Mapping[str, str]]
@@ -35,7 +35,7 @@ class Catalog:
         for job in self.jobs:
             if job.name == name:
                 return job
-        hint = references.did_you_mean(name, [job.name for job in self.jobs])
+        hint = did_you_mean(name, [job.name for job in self.jobs])
         raise NotFoundError(f"there is no job '{name}'", hint=hint or f"jobs: {', '.join(j.name for j in self.jobs)}")
 
 

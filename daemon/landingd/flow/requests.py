@@ -4,6 +4,7 @@ Every answer is JSON-ready; every refusal is a LandingdError with a hint.
 """
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import uuid
@@ -129,11 +130,8 @@ class Requests:
         return await asyncio.to_thread(self._read, read)
 
     def _read(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
-        db = views.open_views(self._ledger_file)
-        try:
+        with contextlib.closing(views.open_views(self._ledger_file)) as db:
             return read(db)
-        finally:
-            db.close()
 
 
 def run_or_refuse(db: sqlite3.Connection, run_id: int) -> dict[str, Any]:

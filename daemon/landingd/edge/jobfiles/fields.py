@@ -5,12 +5,12 @@ what nobody asked for by the end is a fault, and all faults are collected, not o
 reads as if it were left out, so that the reading can go on.
 """
 
-import difflib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from landingd.edge.jobfiles.tree import Entry, Keyed, Listed, Node, Scalar, Source
+from landingd.errors import did_you_mean
 
 SECONDS_MAX = 10**9
 
@@ -192,12 +192,6 @@ class Fields:
         what = f"{text!r} holds a reference, which is resolved in a task's 'parameters' only"
         self.source.wrong(line, what, "give the task a parameter, and use that")
         return False
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The hint for a word that is not among the known ones but nearly is."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else None
 
 
 def is_outside(path: str) -> bool:

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from landingd.edge.jobfiles import later
-from landingd.edge.jobfiles.fields import Fields, Word, did_you_mean, is_outside
+from landingd.edge.jobfiles.fields import Fields, Word, is_outside
 from landingd.edge.jobfiles.ingest import read_ingest
 from landingd.edge.jobfiles.tree import Keyed, Node, Source
+from landingd.errors import did_you_mean
 from landingd.model import Task
 
 LAYERS = ("bronze", "silver", "gold")

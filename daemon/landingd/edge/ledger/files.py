@@ -169,11 +169,6 @@ class FileVerbs:
         )
         return [row["file_id"] for row in rows]
 
-    def file_counts(self, job: str) -> dict[str, int]:
-        """How many versions of a job stand in each state."""
-        rows = self._db.execute("SELECT state, count(*) AS n FROM files WHERE job = ? GROUP BY state", (job,))
-        return {row["state"]: row["n"] for row in rows}
-
     def files_to_load(self, run_id: int) -> list[FileRef]:
         """The run's versions that may be loaded: not replaced by a newer one, not quarantined."""
         rows = self._db.execute(
