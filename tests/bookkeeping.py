@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from landingd.edge.ledger import Ledger, LedgerThread, views
-from landingd.model import Arrival, FileArrival, Ingest, Job, Place, Signature, Task
+from landingd.flow.books import Books, ToLoad
+from landingd.model import Arrival, AttemptKey, Facts, FileArrival, Ingest, Job, Place, Signature, Task
 
 LARGE = 9 << 20
 """A file of this size makes a run whose tasks commit one by one."""
@@ -61,11 +62,16 @@ def arrival(
         content_hash=content,
         signature=Signature(size, mtime_ns, 2, 3, 4),
         evidence="moved into place",
-        records=3,
+        facts=Facts(records=3),
         seen_s=1000.0,
         complete_s=1000.0,
         **more,
     )
+
+
+async def to_load(books: Books, run_id: int, of: Job | None = None) -> list[ToLoad]:
+    """What the next attempt of a run's ingest task would load."""
+    return list((await books.batch(of or job(), AttemptKey(run_id, "bronze", 1))).load)
 
 
 def looked_up(path: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:

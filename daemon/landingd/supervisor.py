@@ -28,12 +28,15 @@ from landingd.errors import JobFileError
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog, load_catalog
 from landingd.flow.dispatch import Dispatch
-from landingd.flow.intake import Intake, IntakeOptions, watched_directories
+from landingd.flow.intake import Intake
+from landingd.flow.looking import IntakeOptions
 from landingd.flow.publish import Publisher
 from landingd.flow.recovery import recover
 from landingd.flow.requests import Requests
+from landingd.flow.roots import RootOptions, Roots, make_missing
 from landingd.flow.runner import Runner
-from landingd.model import shown
+from landingd.flow.scanning import watched_directories
+from landingd.model import Hint, shown
 from landingd.settings import Settings
 
 log = structlog.get_logger("landingd")
@@ -57,7 +60,6 @@ class _Stores:
 @contextlib.asynccontextmanager
 async def _open_stores(settings: Settings) -> AsyncIterator[_Stores]:
     """Open the warehouse and the ledger, read the jobs, and make the two stores agree."""
-    settings.landing_dir.mkdir(parents=True, exist_ok=True)
     engine = open_engine(
         EngineOptions(
             warehouse=settings.warehouse_file,
@@ -72,8 +74,7 @@ async def _open_stores(settings: Settings) -> AsyncIterator[_Stores]:
         ledger = LedgerThread(settings.ledger_file, keep_notices=settings.mqtt.enabled)
         try:
             catalog = load_catalog(settings.pipelines_dir, await engine.columns())
-            for directory, _ in watched_directories(catalog.jobs):
-                landing.make_directory(settings.landing_dir, directory)
+            await make_missing(ledger, settings.landing_dir, watched_directories(catalog.jobs))
             books = Books(ledger)
             await recover(books, engine, catalog)
             yield _Stores(engine, ledger, books, catalog)
@@ -113,17 +114,19 @@ class Daemon:
     async def _run(self, stores: _Stores) -> None:
         self._build(stores)
         # Listening comes before the first scan, so that nothing can land between the two.
-        self._watch_jobs()
+        await self._watch_jobs()
         self._watch.start()
         async with asyncio.TaskGroup() as flows:
             intake = flows.create_task(self._intake.run(), name="intake")
             dispatch = flows.create_task(self._dispatch.run(), name="dispatch")
             control = flows.create_task(self._control.serve(), name="control")
             ticker = flows.create_task(self._tick(stores.engine), name="ticker")
+            roots = flows.create_task(self._roots.run(), name="roots")
             publisher = flows.create_task(self._publish(), name="publish") if self._settings.mqtt.enabled else None
             self._notify.ready(self._summary())
             log.info("ready", version=__version__, jobs=[job.name for job in self._catalog.jobs])
             await self._stop.wait()
+            roots.cancel()
             await self._shut_down(stores.engine, intake, dispatch, publisher)
             self._control.stop()
             ticker.cancel()
@@ -158,7 +161,7 @@ class Daemon:
 
     def _build(self, stores: _Stores) -> None:
         settings, books = self._settings, stores.books
-        self._engine = stores.engine
+        self._engine, self._ledger = stores.engine, stores.ledger
         self._publisher = Publisher(
             books,
             prefix=settings.topic_root,
@@ -175,16 +178,24 @@ class Daemon:
             max_concurrent=settings.runs.max_concurrent,
             on_change=self._publisher.changed,
         )
+        loop = asyncio.get_running_loop()
+        self._watch = Watch(
+            lambda path, hint: _say(loop, self._hint, path, hint),
+            lambda directory, why: _say(loop, self._scan_wanted, directory, why),
+        )
+        self._roots = Roots(
+            settings.landing_dir,
+            root_options(settings),
+            ledger=stores.ledger,
+            on_change=self._roots_changed,
+            on_remount=self._watch.watch_again,
+        )
         self._intake = Intake(
             books,
             stores.catalog.jobs,
             IntakeOptions(settings.landing_dir, settings.landing.scan_interval_seconds, settings.landing.quiet_seconds),
             on_arrived=self._arrived,
-        )
-        loop = asyncio.get_running_loop()
-        self._watch = Watch(
-            lambda path, hint: _say(loop, self._intake.hint, path, hint),
-            lambda directory, why: _say(loop, self._scan_wanted, directory, why),
+            roots=self._roots,
         )
         requests = Requests(
             books=books,
@@ -207,13 +218,22 @@ class Daemon:
         self._dispatch.wake(job)
         self._publisher.changed(job)
 
+    def _hint(self, path: bytes, hint: Hint) -> None:
+        if not self._roots.heard(path):
+            self._intake.hint(path, hint)
+
+    def _roots_changed(self) -> None:
+        self._intake.wake()
+        self._publisher.changed()
+
     def _scan_wanted(self, directory: bytes, why: str) -> None:
         log.info("scan_wanted", directory=directory.decode("utf-8", "backslashreplace"), why=why)
         self._intake.ask_scan()
 
-    def _watch_jobs(self) -> None:
-        for directory, recursive in watched_directories(self._catalog.jobs):
-            landing.make_directory(self._settings.landing_dir, directory)
+    async def _watch_jobs(self) -> None:
+        directories = watched_directories(self._catalog.jobs)
+        await make_missing(self._ledger, self._settings.landing_dir, directories)
+        for directory, recursive in directories:
             self._watch.add(self._settings.landing_dir / directory, recursive)
 
     async def _publish(self) -> None:
@@ -263,6 +283,7 @@ class Daemon:
             if one not in self._blind:
                 log.warning("directory_not_watched", directory=shown(one.directory), why=one.why)
         self._blind = blind
+        self._roots.not_watched(blind)
         if self._watch.alive:
             self._notify.watchdog()
 
@@ -282,7 +303,7 @@ class Daemon:
         else:
             self._reload_problem = None
             self._dispatch.catalog = catalog
-            self._watch_jobs()
+            await self._watch_jobs()
             await self._intake.set_jobs(catalog.jobs)
             self._publisher.set_jobs([job.name for job in catalog.jobs])
             self._dispatch.wake()
@@ -310,6 +331,7 @@ class Daemon:
             "waited_for": self._intake.waiting(),
             "untold_events": untold,
             "broker": self._publisher.link_state if self._settings.mqtt.enabled else "disabled",
+            "roots": self._roots.report(),
             "not_watched": [f"{shown(blind.directory)}: {blind.why}" for blind in self._blind],
             "reload_problem": self._reload_problem,
         }
@@ -324,6 +346,12 @@ class Daemon:
     def _summary(self) -> str:
         jobs = len(self._catalog.jobs)
         return f"{jobs} job{'' if jobs == 1 else 's'}, watching {self._settings.landing_dir}"
+
+
+def root_options(settings: Settings) -> RootOptions:
+    """How often directories are listed."""
+    listed = settings.landing
+    return RootOptions(listed.scan_interval_seconds, listed.poll_interval_seconds, listed.quiet_seconds)
 
 
 def broker_address(settings: Settings) -> Address:
@@ -355,7 +383,8 @@ async def run_once(
         job = stores.catalog.job(job_name)
         values = references.choose_parameters(job, dict(parameters))
         options = IntakeOptions(settings.landing_dir, settings.landing.scan_interval_seconds, 0.0)
-        intake = Intake(stores.books, [job], options, on_arrived=lambda _: None)
+        roots = Roots(settings.landing_dir, root_options(settings), ledger=stores.ledger)
+        intake = Intake(stores.books, [job], options, on_arrived=lambda _: None, roots=roots)
         await intake.once()
         request = request_id or f"once-{time.time_ns()}"
         run_id = await stores.books.request_run(job, request_id=request, parameters=values)

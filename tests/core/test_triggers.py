@@ -3,7 +3,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landingd.core import triggers
-from landingd.core.triggers import Arrived, classify
 from landingd.model import FileArrival, Ingest, Job, Place, Task
 
 
@@ -23,12 +22,6 @@ def test_a_file_that_no_ingest_task_takes_is_not_wanted():
 
 
 # --- what a file is ---------------------------------------------------------------------------------------
-
-
-def test_a_version_is_a_path_and_its_content():
-    assert classify("a", None) is Arrived.NEW
-    assert classify("a", "a") is Arrived.DUPLICATE
-    assert classify("b", "a") is Arrived.CHANGED
 
 
 # --- who wants it -----------------------------------------------------------------------------------------
@@ -64,7 +57,7 @@ def test_every_job_that_wants_a_path_gets_it():
 def test_a_job_gets_a_path_once_though_several_of_its_triggers_want_it():
     arrivals = [FileArrival("in", pattern="*.txt"), FileArrival("in", pattern="*.csv"), FileArrival("in")]
     matches, _ = triggers.matching(b"in/a.csv", [job(*arrivals)])
-    assert matches == [triggers.Matched("shop", arrivals[1])]
+    assert matches == [triggers.Matched("shop", arrivals[1], taken_by=("bronze",))]
 
 
 @pytest.mark.parametrize(
@@ -87,19 +80,27 @@ def test_a_path_that_nobody_wants_has_a_reason(arrival, path, reason):
 ids = st.lists(st.integers(1, 10_000), unique=True, min_size=1, max_size=20)
 
 
+def key(file_ids):
+    return triggers.files_key([(file_id, 0) for file_id in file_ids])
+
+
 @given(ids, st.randoms(use_true_random=False))
 def test_the_same_files_in_any_order_have_the_same_key(file_ids, random):
     shuffled = random.sample(file_ids, len(file_ids))
-    assert triggers.files_key(shuffled) == triggers.files_key(file_ids)
+    assert key(shuffled) == key(file_ids)
+
+
+def test_the_same_files_given_to_a_run_once_more_have_another_key():
+    assert triggers.files_key([(1, 0), (2, 0)]) != triggers.files_key([(1, 1), (2, 1)])
 
 
 @given(ids, ids)
 def test_other_files_have_another_key(some, others):
-    assert (triggers.files_key(some) == triggers.files_key(others)) == (set(some) == set(others))
+    assert (key(some) == key(others)) == (set(some) == set(others))
 
 
 def test_a_request_never_has_the_key_of_files():
-    assert triggers.request_key(triggers.files_key([1])) != triggers.files_key([1])
+    assert triggers.request_key(triggers.files_key([(1, 0)])) != triggers.files_key([(1, 0)])
     assert triggers.request_key("x") == triggers.request_key("x") != triggers.request_key("y")
 
 

@@ -29,11 +29,11 @@ from landingd.edge.landing import (
     count_records,
     fingerprint,
     lease,
-    look,
     scan,
     signature,
 )
 from landingd.edge.landing import content as content_module
+from landingd.edge.landing import mounts as mounts_module
 from landingd.edge.landing import records as records_module
 from landingd.model import Lease, Signature
 
@@ -178,29 +178,8 @@ def test_what_cannot_be_opened_says_nothing_about_writers(tmp_path):
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "virtiofs", "fuse.sshfs", "fuseblk"])
 def test_a_lease_is_not_believed_where_others_can_write_unseen(tmp_path, monkeypatch, kind):
     path = written(tmp_path / "a.csv")
-    monkeypatch.setattr(look, "_filesystem_types", {os.stat(path).st_dev: kind})
+    monkeypatch.setattr(mounts_module, "_kinds", {os.stat(path).st_dev: kind})
     assert lease(path) is Lease.UNKNOWN
-
-
-def test_the_file_system_is_the_one_mounted_last_and_deepest():
-    mountinfo = (
-        b"1 0 8:1 / / rw - ext4 /dev/a rw\n"
-        b"2 1 0:40 / /srv rw shared:2 - nfs4 host:/x rw\n"
-        b"3 2 0:41 / /srv/two\\040words rw - xfs /dev/b rw\n"
-        b"4 2 0:42 / /srv/two\\040words rw - tmpfs none rw\n"
-    )
-    asked = [b"/srv/two words/x", b"/srv/two", b"/srv", b"/srvx", b"/"]
-    assert [look._mounted_type(mountinfo, path) for path in asked] == [
-        "tmpfs",
-        "nfs4",
-        "nfs4",
-        "ext4",
-        "ext4",
-    ]
-
-
-def test_this_directory_is_on_some_file_system(tmp_path):
-    assert landing.filesystem_type(os.fsencode(tmp_path))
 
 
 # --- scans ------------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from bookkeeping import LARGE, Clock, UnkindLedger, arrival, bronze, job, looked_up, table
-from landingd.core.triggers import Arrived
+from bookkeeping import LARGE, Clock, UnkindLedger, arrival, bronze, job, looked_up, table, to_load
+from landingd.core.versions import Arrived
 from landingd.edge.ledger import LedgerThread
 from landingd.errors import NotFoundError, RefusedError
 from landingd.flow.books import Books
@@ -77,7 +77,7 @@ async def accept(books, *arrivals):
 async def load_all(books, of=None):
     """Run the job once over everything that waits, file by file loaded by its only task."""
     started = await books.next_run(of or job())
-    waiting = await books.files_to_load(started.run.run_id, "bronze")
+    waiting = await to_load(books, started.run.run_id)
     await books.conclude(of or job(), started.begun[0], loaded(*(f.file.file_id for f in waiting)), go_on=True)
     return started.run.run_id
 
@@ -126,8 +126,8 @@ async def test_a_version_that_is_replaced_while_its_run_loads_it_leaves_with_its
     await books.conclude(job(), started.begun[0], loaded(1), go_on=True)
     assert files(path) == [(1, "a", "replaced"), (2, "b", "waiting")]
     second = await books.next_run(job())
-    (to_load,) = await books.files_to_load(second.run.run_id, "bronze")
-    assert (to_load.file.file_id, to_load.replaces) == (2, (1,))
+    (one,) = await to_load(books, second.run.run_id)
+    assert (one.file.file_id, one.replaces) == (2, (1,))
     await books.conclude(job(), second.begun[0], loaded(2), go_on=True)
     assert looked_up(path, "SELECT file_id FROM loads") == [(2,)]
 
@@ -137,7 +137,7 @@ async def test_a_version_that_was_replaced_before_its_run_began_is_not_loaded(bo
     await books.request_run(job(), request_id="x", parameters={})
     await accept(books, arrival(content="b"))
     started = await books.next_run(job())
-    assert [f.file.file_id for f in await books.files_to_load(started.run.run_id, "bronze")] == [2]
+    assert [f.file.file_id for f in await to_load(books, started.run.run_id)] == [2]
 
 
 async def test_a_damaged_file_is_quarantined_at_once_and_starts_nothing(books, path):
@@ -188,10 +188,10 @@ async def test_files_that_wait_become_one_run_up_to_the_limit_and_the_rest_the_n
     small = job(arrival=FileArrival("in", max_files_per_trigger=3))
     await accept(books, *(arrival(b"in/%d" % n) for n in range(5)))
     first = await books.next_run(small)
-    assert [f.file.file_id for f in await books.files_to_load(first.run.run_id, "bronze")] == [1, 2, 3]
+    assert [f.file.file_id for f in await to_load(books, first.run.run_id)] == [1, 2, 3]
     await books.conclude(small, first.begun[0], loaded(1, 2, 3), go_on=True)
     second = await books.next_run(small)
-    assert [f.file.file_id for f in await books.files_to_load(second.run.run_id, "bronze")] == [4, 5]
+    assert [f.file.file_id for f in await to_load(books, second.run.run_id)] == [4, 5]
     await books.conclude(small, second.begun[0], loaded(4, 5), go_on=True)
     assert await books.next_run(small) is None
 
@@ -239,7 +239,7 @@ async def test_jobs_do_not_take_each_others_files(books):
     await accept(books, arrival(), arrival(name="other"))
     first, second = await books.next_run(job()), await books.next_run(other)
     assert [(first.run.job, 1), (second.run.job, 1)] == [
-        (s.run.job, len(await books.files_to_load(s.run.run_id, "bronze"))) for s in (first, second)
+        (s.run.job, len(await to_load(books, s.run.run_id))) for s in (first, second)
     ]
 
 
@@ -419,7 +419,7 @@ async def test_however_files_and_runs_come_at_once_every_file_is_in_one_run(path
     async def run_until_empty():
         while (started := await books.next_run(small)) is not None:
             for key in started.begun:
-                ids = [f.file.file_id for f in await books.files_to_load(key.run_id, "bronze")]
+                ids = [f.file.file_id for f in await to_load(books, key.run_id)]
                 await books.conclude(small, key, loaded(*ids), go_on=True)
 
     async with asyncio.TaskGroup() as group:
@@ -498,7 +498,7 @@ async def test_a_repair_does_not_bring_back_what_a_newer_version_has_replaced(bo
     await books.repair(1, lambda _: job())
     again = await books.next_run(job())
     assert again.run.run_id == 1
-    assert await books.files_to_load(1, "bronze") == []
+    assert await to_load(books, 1) == []
 
 
 async def test_a_runs_job_can_be_asked_for(books):

@@ -8,14 +8,15 @@ import time
 
 import pytest
 
-from bookkeeping import arrival, bronze, job, looked_up
+from bookkeeping import arrival, bronze, job, looked_up, to_load
 from landingd.edge import landing
 from landingd.edge.engine import EngineOptions, open_engine
 from landingd.edge.ledger import LedgerThread
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog, load_catalog
 from landingd.flow.dispatch import Dispatch
-from landingd.flow.intake import Intake, IntakeOptions
+from landingd.flow.intake import Intake
+from landingd.flow.looking import IntakeOptions
 from landingd.flow.runner import Runner
 from landingd.model import Committed, FileArrival, FileLoad, Stats
 
@@ -30,7 +31,7 @@ class Stage:
 
     async def drive(self, started, catalog):
         over = asyncio.Event()
-        ids = [f.file.file_id for f in await self.books.files_to_load(started.run.run_id, "bronze")]
+        ids = [f.file.file_id for f in await to_load(self.books, started.run.run_id)]
         self.on_stage.put_nowait((started.run.job, len(ids), over))
         await over.wait()
         done = Committed(Stats(files=tuple(FileLoad(n) for n in ids)))

@@ -11,9 +11,11 @@ from bookkeeping import Clock, bronze, job, looked_up
 from landingd.edge import landing
 from landingd.edge.landing import content
 from landingd.edge.ledger import LedgerThread
-from landingd.flow import intake as intake_module
+from landingd.flow import intake as intake_module, looking
 from landingd.flow.books import Books
-from landingd.flow.intake import Intake, IntakeOptions, watched_directories
+from landingd.flow.intake import Intake
+from landingd.flow.looking import IntakeOptions
+from landingd.flow.scanning import watched_directories
 from landingd.model import FileArrival, Hint, Lease
 
 SHOP = job(arrival=FileArrival("in", pattern="*.csv"))
@@ -151,7 +153,7 @@ async def test_a_file_that_is_held_open_waits_with_its_reason_and_completes_when
         writer.write(b"2\n")
     waited_for = box.files("file_id")
     await box.look(box.root / "in" / "a.csv")
-    assert box.files("file_id, state, size, records") == [(*waited_for[0], "waiting", 7, 3)]
+    assert box.files("file_id, state, size, facts ->> 'records'") == [(*waited_for[0], "waiting", 7, 3)]
     assert box.intake.waiting() == 0
 
 
@@ -243,7 +245,7 @@ async def test_a_file_that_changes_while_it_is_hashed_is_hashed_again_and_enters
     for _ in range(4):
         await box.look(path)
         box.clock.pass_s(1)
-    assert box.files("size, records") == [(9, 4)]
+    assert box.files("size, facts ->> 'records'") == [(9, 4)]
 
 
 async def test_a_file_that_cannot_be_read_says_so_and_is_tried_again(box, monkeypatch):
@@ -355,7 +357,7 @@ def slow_hashing(monkeypatch):
             assert go_on.wait(30)
         return fingerprint(path)
 
-    monkeypatch.setattr(intake_module, "LARGE_BYTES", 100)
+    monkeypatch.setattr(looking, "LARGE_BYTES", 100)
     monkeypatch.setattr(landing, "fingerprint", slowly)
     yield go_on
     go_on.set()

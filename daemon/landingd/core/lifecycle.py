@@ -31,6 +31,7 @@ TASK_TRANSITIONS: dict[tuple[TaskState, str], TaskState] = {
     (TaskState.RUNNING, "failed, retries left"): TaskState.WAITING_FOR_RETRY,
     (TaskState.RUNNING, "failed for good or timed out"): TaskState.TERMINATED,
     (TaskState.RUNNING, "interrupted"): TaskState.PENDING,
+    (TaskState.RUNNING, "batch split, or a part of it committed"): TaskState.PENDING,
     (TaskState.WAITING_FOR_RETRY, "begin attempt"): TaskState.RUNNING,
     (TaskState.TERMINATED, "repair"): TaskState.PENDING,
 }
@@ -82,6 +83,8 @@ class Decision:
     failures: int = 0
     crashes: int = 0
     error: str | None = None
+    again: bool = False
+    """With PENDING: its next attempt may begin at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ def conclude(statuses: Sequence[TaskStatus], task_key: str, decision: Decision) 
     after[task_key] = (decision.state, decision.result)
     skipped = _skipped(statuses, after)
     after.update(dict.fromkeys(skipped, (TaskState.TERMINATED, Result.UPSTREAM_FAILED)))
-    ready = tuple(s.task_key for s in statuses if s.task_key != task_key and _is_ready(s, after))
+    ready = tuple(s.task_key for s in statuses if _is_ready(s, after) and (s.task_key != task_key or decision.again))
     return Verdict(task_key, decision, skipped, ready, _run_result(statuses, after))
 
 

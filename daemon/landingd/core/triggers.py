@@ -8,28 +8,9 @@ import fnmatch
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 from landingd.core import settle
 from landingd.model import FileArrival, Ingest, Job
-
-
-class Arrived(Enum):
-    """What a complete file is, next to the newest version of its path that is known."""
-
-    NEW = "new"
-    CHANGED = "changed"
-    DUPLICATE = "duplicate"
-
-
-def classify(content_hash: str, newest_hash: str | None, *, quarantined: bool = False) -> Arrived:
-    """A version is a path and the hash of its content.
-
-    `quarantined`: the newest version could not be loaded; delivered again it gets another chance.
-    """
-    if newest_hash is None:
-        return Arrived.NEW
-    return Arrived.DUPLICATE if content_hash == newest_hash and not quarantined else Arrived.CHANGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +19,8 @@ class Matched:
 
     job: str
     trigger: FileArrival
+    taken_by: tuple[str, ...] = ()
+    """Keys of the ingest tasks that take a file of this name."""
 
 
 def matching(path: bytes, jobs: Sequence[Job]) -> tuple[list[Matched], str]:
@@ -49,11 +32,15 @@ def matching(path: bytes, jobs: Sequence[Job]) -> tuple[list[Matched], str]:
             below = _below(path, trigger.path)
             if below is None:
                 continue
-            ignored = settle.ignored_reason(
-                below, pattern=trigger.pattern, exclude=trigger.exclude, recursive=trigger.recursive
-            ) or _nobody_takes(path, job)
+            ignored = (
+                _speaks_of_others(path, job)
+                or settle.ignored_reason(
+                    below, pattern=trigger.pattern, exclude=trigger.exclude, recursive=trigger.recursive
+                )
+                or _nobody_takes(path, job)
+            )
             if ignored is None:
-                found.append(Matched(job.name, trigger))
+                found.append(Matched(job.name, trigger, taken_by(path, job)))
                 break
             reason = ignored
     return found, reason
@@ -65,6 +52,11 @@ def takes(ingest: Ingest, path: bytes) -> bool:
     return fnmatch.fnmatchcase(name, ingest.pattern)
 
 
+def taken_by(path: bytes, job: Job) -> tuple[str, ...]:
+    """Keys of the job's ingest tasks that take a file of this name."""
+    return tuple(task.task_key for task in job.tasks if task.ingest is not None and takes(task.ingest, path))
+
+
 def _nobody_takes(path: bytes, job: Job) -> str | None:
     ingests = [task.ingest for task in job.tasks if task.ingest is not None]
     return (
@@ -72,6 +64,52 @@ def _nobody_takes(path: bytes, job: Job) -> str | None:
         if not ingests or any(takes(i, path) for i in ingests)
         else f"no ingest task of job '{job.name}' takes this name"
     )
+
+
+def formats_wanted(path: bytes, job: Job) -> frozenset[str]:
+    """As what the job's ingest tasks read a file of this name; nothing where it has no ingest task."""
+    ingests = (task.ingest for task in job.tasks if task.ingest is not None)
+    return frozenset(ingest.format for ingest in ingests if takes(ingest, path))
+
+
+# --- markers and manifests ----------------------------------------------------------------------------------
+
+
+def spoken_of(path: bytes, jobs: Sequence[Job]) -> bytes | None:
+    """Which file a marker or manifest at this path speaks of, below the landing root; None: it is neither.
+
+    A directory, with its slash, for every file in it; b"" is the landing root itself.
+    """
+    directory, slash, name = path.rpartition(b"/")
+    found: set[bytes] = set()
+    for job in jobs:
+        for trigger in job.triggers:
+            if (trigger.marker is None and trigger.manifest is None) or _below(path, trigger.path) is None:
+                continue
+            if trigger.marker is not None and (marked := settle.marks(trigger.marker, name)) is not None:
+                found.add(marked)
+            elif trigger.manifest is not None and _is_like(name, trigger.manifest):
+                found.add(b"")
+    if not found:
+        return None
+    return directory + slash + (found.pop() if len(found) == 1 else b"")
+
+
+def _speaks_of_others(path: bytes, job: Job) -> str | None:
+    """Why a file is none of the job's data: whatever trigger calls it a marker or manifest, it is one for all."""
+    name = path.rpartition(b"/")[2]
+    for trigger in job.triggers:
+        if (trigger.marker is None and trigger.manifest is None) or _below(path, trigger.path) is None:
+            continue
+        if trigger.marker is not None and settle.marks(trigger.marker, name) is not None:
+            return "marker file"
+        if trigger.manifest is not None and _is_like(name, trigger.manifest):
+            return "manifest"
+    return None
+
+
+def _is_like(name: bytes, glob: str) -> bool:
+    return fnmatch.fnmatchcase(name.decode("utf-8", "surrogateescape"), glob)
 
 
 def _below(path: bytes, directory: str) -> bytes | None:
@@ -82,9 +120,10 @@ def _below(path: bytes, directory: str) -> bytes | None:
     return path[len(prefix) :] if path.startswith(prefix) else None
 
 
-def files_key(file_ids: Sequence[int]) -> str:
-    """The key of a run for these file versions."""
-    return "files:" + hashlib.sha256(",".join(map(str, sorted(file_ids))).encode()).hexdigest()[:32]
+def files_key(turns: Sequence[tuple[int, int]]) -> str:
+    """The key of a run for these file versions: `(file_id, how often it was given to a run before)`."""
+    text = ",".join(f"{file_id}.{turn}" for file_id, turn in sorted(turns))
+    return "files:" + hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def request_key(request_id: str) -> str:

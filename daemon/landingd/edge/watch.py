@@ -5,10 +5,10 @@ file. So whatever this module knows or suspects to have missed becomes a request
 overflowed, a directory that is new (files may have been closed in it before it was watched), a root that went
 away and came back.
 
-Little is asked for: a close after writing and a rename into place are all that can complete a file.
-IN_MOVED_FROM would make watchdog hold every later event back for half a second whenever a file is moved out;
-opens and reads would report ourselves; and with one event per file instead of four the kernel's queue lasts
-four times as long. A hard link raises neither event: the next scan finds it.
+Little is asked for: a close after writing and a rename into place are all that can complete a file, and its
+creation shows one that is held open, or a hard link. IN_MOVED_FROM would make watchdog hold every later event back
+for half a second whenever a file is moved out; opens and reads would report ourselves; and with two events per
+file instead of four the kernel's queue lasts twice as long.
 
 Asking for so little takes names that watchdog does not promise to keep. Without them its plain observer
 serves, which does not say when it loses events, so `check` then asks for scans.
@@ -97,6 +97,12 @@ class Watch:
             self._observer = None
         for root in self._roots:
             root.armed = None
+
+    def watch_again(self, directory: Path) -> None:
+        """What is mounted below it has changed: `check` sets the watches anew, and asks for a scan."""
+        for root in self._roots:
+            if os.fsencode(directory) in root.names:
+                self._disarm(root)
 
     @property
     def alive(self) -> bool:
@@ -260,6 +266,12 @@ class Overflowed(FileSystemEvent):
     is_directory = True
 
 
+class Begun(FileSystemEvent):
+    """A file was created in place, and not moved in: its writer is still to come."""
+
+    event_type = "begun"
+
+
 class _Handler(FileSystemEventHandler):
     """Never raises: an exception here would end watchdog's thread and with it every watch."""
 
@@ -298,6 +310,8 @@ class _Handler(FileSystemEventHandler):
                 self._hint(path, Hint.MOVED)
             case FileClosedEvent():
                 self._hint(path, Hint.CLOSED)
+            case Begun():
+                self._hint(path, Hint.CREATED)
             case FileCreatedEvent():  # from the plain observer only: moved in, or begun
                 self._hint(path, Hint.SCAN)
             case DirCreatedEvent() | DirMovedEvent():
@@ -360,7 +374,7 @@ else:
 
     # IN_MASK_ADD: where one root lies within another, the two share the kernel's watch of a directory, and
     # without it the later one's mask would replace the earlier one's.
-    _MASK = In.IN_CLOSE_WRITE | In.IN_MOVED_TO | In.IN_DELETE_SELF | In.IN_MOVE_SELF | In.IN_MASK_ADD
+    _MASK = In.IN_CREATE | In.IN_CLOSE_WRITE | In.IN_MOVED_TO | In.IN_DELETE_SELF | In.IN_MOVE_SELF | In.IN_MASK_ADD
 
     class _Group(InotifyWatchGroup):
         """The kernel's watches of one root and what is below it."""
@@ -368,8 +382,7 @@ else:
         def __init__(self, fd: InotifyFD, path: bytes, *, recursive: bool, on_overflow: Callable[[], None]) -> None:
             self._unwatched: set[bytes] = set()  # before the base class, which begins to watch at once
             self._on_overflow = on_overflow
-            mask = Mask(_MASK | (In.IN_CREATE if recursive else 0))
-            super().__init__(fd, path, is_recursive=recursive, event_mask=mask)
+            super().__init__(fd, path, is_recursive=recursive, event_mask=Mask(_MASK))
 
         def on_queue_overflow(self) -> None:
             super().on_queue_overflow()
@@ -410,7 +423,7 @@ else:
         def build_and_queue_event(self, event: "GroupedInotifyEvent", *, full_events: bool = True) -> None:  # noqa: ARG002
             seen = event if isinstance(event, PathedInotifyEvent) else event[1]
             path = os.fsdecode(seen.path)
-            if seen.ev.is_delete_self or seen.ev.is_move_self:
+            if seen.ev.is_delete_self or seen.ev.is_move_self or seen.ev.mask & In.IN_UNMOUNT:
                 if path == self.watch.path:
                     self.stop()  # this path means another directory from now on, or none: `check` sees to it
             elif seen.ev.is_directory:
@@ -420,6 +433,8 @@ else:
                 self.queue_event(FileMovedEvent("", path))
             elif seen.ev.is_close_write:
                 self.queue_event(FileClosedEvent(path))
+            elif seen.ev.is_create:
+                self.queue_event(Begun(path))
 
         def watch_unwatched(self) -> dict[bytes, str]:
             return self._group.watch_unwatched()

@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from landingd.core import triggers
+from landingd.core import triggers, versions
 from landingd.edge.ledger import Ledger, LedgerThread, RunRow
 from landingd.errors import NotFoundError
-from landingd.flow import entries
+from landingd.flow import arriving, entries
 from landingd.flow.entries import Concluded, Started
 from landingd.model import (
     Arrival,
     AttemptKey,
+    FileAction,
     FileRef,
     Job,
+    OnDelete,
     Outcome,
     Signature,
     TaskState,
@@ -36,6 +38,15 @@ class ToLoad:
 
     file: FileRef
     replaces: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What an attempt of an ingest task has to do."""
+
+    load: tuple[ToLoad, ...]
+    retract: tuple[int, ...]
+    """Versions whose rows leave its table."""
 
 
 class Books:
@@ -55,10 +66,10 @@ class Books:
 
     # -- files --
 
-    async def accept(self, arrivals: Sequence[Arrival]) -> list[triggers.Arrived]:
+    async def accept(self, arrivals: Sequence[Arrival]) -> list[versions.Arrived]:
         """Enter complete files: new, changed, or a duplicate of what is known."""
         now_s = self._clock()
-        return await self._transact(lambda ledger: [entries.accept(ledger, a, now_s) for a in arrivals])
+        return await self._transact(lambda ledger: [arriving.accept(ledger, a, now_s) for a in arrivals])
 
     async def wait(self, waits: Sequence[tuple[str, bytes, Signature, str]]) -> None:
         """Files that are not complete: `(job, path, signature, reason)`."""
@@ -89,12 +100,31 @@ class Books:
             lambda ledger: {path: known.signature for path, known in ledger.known_files(job).items()}
         )
 
-    async def files_to_load(self, run_id: int, task_key: str) -> list[ToLoad]:
-        """The run's versions that are still to be loaded, with those that each replaces in this task's table."""
+    async def removed(
+        self, gone: Sequence[tuple[str, bytes]], policy: Callable[[str, bytes], OnDelete] = lambda *_: OnDelete.KEEP
+    ) -> None:
+        """Files that somebody took from the disk: `(job, path)`. `policy`: what the job's trigger wants then."""
+        now_s = self._clock()
 
-        def read(ledger: Ledger) -> list[ToLoad]:
-            files = ledger.files_to_load(run_id)
-            return [ToLoad(f, tuple(ledger.replaced_by(f.file_id, task_key))) for f in files]
+        def record(ledger: Ledger) -> None:
+            for job, path in gone:
+                arriving.remove(ledger, job, path, policy(job, path), now_s)
+
+        await self._transact(record)
+
+    async def batch(self, job: Job, key: AttemptKey) -> Batch:
+        """What this attempt of an ingest task has to do."""
+
+        def read(ledger: Ledger) -> Batch:
+            files = entries.part(ledger, job, key.run_id, key.task_key)
+            return Batch(
+                tuple(
+                    ToLoad(f, tuple(ledger.replaced_by(f.file_id, key.task_key)))
+                    for f in files
+                    if f.action is not FileAction.RETRACT
+                ),
+                tuple(f.file_id for f in files if f.action is FileAction.RETRACT),
+            )
 
         return await self._ledger.transact(read)
 
@@ -122,8 +152,19 @@ class Books:
             lambda ledger: triggers.next_batch_at_s(job, ledger.last_run_start_s(job.name, TriggerType.FILE_ARRIVAL))
         )
 
-    async def request_run(self, job: Job, *, request_id: str, parameters: Mapping[str, str]) -> int:
-        """Queue a run that somebody asked for, with the files that wait; the same request gives the same run."""
+    async def request_run(
+        self,
+        job: Job,
+        *,
+        request_id: str,
+        parameters: Mapping[str, str],
+        file_ids: Sequence[int] | None = None,
+        prepare: Callable[[Ledger, int], None] = lambda *_: None,
+    ) -> int:
+        """Queue a run that somebody asked for; the same request gives the same run.
+
+        `file_ids`: for these versions, each of which `prepare` first asks something of; None: for those that wait.
+        """
         now_s = self._clock()
 
         def record(ledger: Ledger) -> int:
@@ -131,7 +172,11 @@ class Books:
             known = ledger.find_run(job.name, key)
             if known is not None:
                 return known
-            run_id = entries.add_run(ledger, job, TriggerType.ONE_TIME, key, parameters=parameters, now_s=now_s)
+            for file_id in file_ids or ():
+                prepare(ledger, file_id)
+            run_id = entries.add_run(
+                ledger, job, TriggerType.ONE_TIME, key, parameters=parameters, now_s=now_s, file_ids=file_ids
+            )
             assert run_id is not None  # noqa: S101 -- the key was looked up in this transaction
             return run_id
 

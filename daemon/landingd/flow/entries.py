@@ -6,27 +6,25 @@ Every function here reads what it needs, asks core, and writes what follows. The
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from landingd.core import graph, lifecycle, news, triggers
-from landingd.edge.ledger import Ledger, Notice, RunRow, TaskRow
+from landingd.core import graph, isolate, lifecycle, triggers
+from landingd.edge.ledger import Ledger, RunRow, TaskRow
 from landingd.errors import NotFoundError, RefusedError
+from landingd.flow import arriving, telling
 from landingd.model import (
-    Arrival,
     AttemptKey,
     Committed,
     Failed,
-    FileState,
+    FileAction,
+    FileRef,
     Interrupted,
     Job,
     Outcome,
     Result,
     RunState,
-    Signature,
-    Stats,
     Task,
     TaskState,
     TimedOut,
     TriggerType,
-    shown,
 )
 
 
@@ -50,54 +48,6 @@ class Concluded:
     run_result: Result | None
 
 
-def accept(ledger: Ledger, arrival: Arrival, now_s: float) -> triggers.Arrived:
-    """Enter a complete file: new, changed, or a duplicate of what is known."""
-    newest = ledger.newest(arrival.job, arrival.path)
-    came_again = newest is not None and _delivered_again(newest.signature, arrival.signature)
-    what = triggers.classify(
-        arrival.content_hash,
-        newest.content_hash if newest else None,
-        quarantined=came_again and newest is not None and newest.state is FileState.QUARANTINED,
-    )
-    if newest is not None and what is triggers.Arrived.DUPLICATE:
-        new = arrival.signature
-        ledger.note_duplicate(newest.file_id, new, came_again=came_again)
-        ledger.forget_waiting(arrival.job, arrival.path)
-        if came_again:
-            times = ledger.file(newest.file_id)["duplicates"]
-            _tell_file(ledger, "duplicate", newest.file_id, now_s, occurrence=times)
-        return what
-    if newest is not None and newest.state is FileState.WAITING:
-        ledger.replace(newest.file_id, reason="a newer version came before it was loaded")
-    if newest is not None and newest.state is FileState.QUARANTINED:
-        ledger.replace(newest.file_id, reason=f"delivered again; it was quarantined: {newest.reason}")
-    file_id = ledger.add_version(arrival)
-    _tell_file(ledger, "landed", file_id, now_s, size=arrival.signature.size, evidence=arrival.evidence)
-    if arrival.damage is not None:
-        ledger.quarantine(file_id, reason=arrival.damage)
-        _tell_file(ledger, "quarantined", file_id, now_s, reason=arrival.damage)
-    return what
-
-
-def _delivered_again(old: Signature, new: Signature) -> bool:
-    """Written or moved in anew, and not only given other permissions."""
-    return (old.mtime_ns, old.inode, old.device) != (new.mtime_ns, new.inode, new.device)
-
-
-def _tell_file(ledger: Ledger, event: str, file_id: int, now_s: float, **more: object) -> None:
-    row = ledger.file(file_id)
-    topic, payload = news.file_event(
-        event,
-        job=row["job"],
-        name=row["name"],
-        file_id=file_id,
-        content_hash=row["content_hash"],
-        now_s=now_s,
-        **more,
-    )
-    ledger.tell([Notice(topic, payload)])
-
-
 def next_run(ledger: Ledger, job: Job, now_s: float) -> Started | None:
     """Start the job's oldest open run, or form one from the files that wait."""
     open_runs = [run for run in ledger.open_runs() if run.job == job.name]
@@ -107,7 +57,7 @@ def next_run(ledger: Ledger, job: Job, now_s: float) -> Started | None:
     file_ids = ledger.pending_files(job.name, triggers.batch_limit(job)) if now_s >= cooling_s else []
     if not file_ids:
         return None
-    key = triggers.files_key(file_ids)
+    key = triggers.files_key(ledger.turns(file_ids))
     defaults = {p.name: p.default for p in job.parameters}
     run_id = add_run(ledger, job, TriggerType.FILE_ARRIVAL, key, parameters=defaults, now_s=now_s, file_ids=file_ids)
     run = ledger.run(run_id) if run_id is not None else None
@@ -136,7 +86,7 @@ def add_run(
         now_s=now_s,
     )
     if run_id is not None:
-        _tell_run(ledger, run_id, "queued", now_s)
+        telling.tell_run(ledger, run_id, "queued", now_s)
     return run_id
 
 
@@ -144,7 +94,7 @@ def _start(ledger: Ledger, run: RunRow, job: Job, now_s: float) -> Started:
     """Start a queued run, or take up one that was under way when the process stopped."""
     if run.state is RunState.QUEUED:
         ledger.start_run(run.run_id, now_s=now_s)
-        _tell_run(ledger, run.run_id, "started", now_s)
+        telling.tell_run(ledger, run.run_id, "started", now_s)
     tasks = ledger.tasks(run.run_id)
     fresh = run.state is RunState.QUEUED and run.repairs == 0
     n_bytes = ledger.run_bytes(run.run_id)
@@ -179,7 +129,7 @@ def repair(ledger: Ledger, run_id: int, job_of: Callable[[str], Job], now_s: flo
     if not again:
         raise RefusedError(f"every task of run {run_id} succeeded: there is nothing to repair")
     ledger.repair_run(run_id, again, now_s=now_s)
-    _tell_run(ledger, run_id, "queued", now_s)
+    telling.tell_run(ledger, run_id, "queued", now_s)
     return again
 
 
@@ -191,17 +141,14 @@ def conclude(
     mine = next(t for t in tasks if t.task_key == key.task_key)
     if mine.state is not TaskState.RUNNING or mine.attempts != key.attempt:
         return Concluded((), None, None)  # concluded before: the same verdict is not applied twice
-    decision = lifecycle.after_attempt(
-        outcome,
-        status=_status(mine),
-        policy=_policy(job, key.task_key),
-        started_s=mine.started_at_s or now_s,
-        now_s=now_s,
-    )
+    decision = _decide(ledger, job, key, outcome, task=mine, now_s=now_s)
+    _record_attempt(ledger, key, outcome, decision, now_s)
+    if isinstance(outcome, Committed) and remaining(ledger, job, key):
+        decision = lifecycle.Decision(TaskState.PENDING, again=True)
     verdict = lifecycle.conclude(_statuses(tasks), key.task_key, decision)
-    _record_attempt(ledger, key, outcome, verdict.decision, task=mine, now_s=now_s)
+    _record_task(ledger, key, outcome, decision, task=mine, now_s=now_s)
     ledger.skip_tasks(key.run_id, verdict.skipped, now_s=now_s)
-    _tell_skipped(ledger, key.run_id, verdict.skipped, tasks, now_s)
+    telling.tell_skipped(ledger, key.run_id, verdict.skipped, tasks, now_s)
     begun: tuple[AttemptKey, ...] = ()
     if verdict.run_result is not None:
         _end_run(ledger, key.run_id, verdict.run_result, now_s)
@@ -210,17 +157,71 @@ def conclude(
     return Concluded(begun, decision.retry_at_s, verdict.run_result)
 
 
+def _decide(
+    ledger: Ledger, job: Job | None, key: AttemptKey, outcome: Outcome, *, task: TaskRow, now_s: float
+) -> lifecycle.Decision:
+    """Where the task stands now. What a file may be to blame for is not held against the task."""
+    return _isolated(ledger, job, key, outcome, task=task, now_s=now_s) or lifecycle.after_attempt(
+        outcome,
+        status=_status(task),
+        policy=_policy(job, key.task_key),
+        started_s=task.started_at_s or now_s,
+        now_s=now_s,
+    )
+
+
+def _isolated(
+    ledger: Ledger, job: Job | None, key: AttemptKey, outcome: Outcome, *, task: TaskRow, now_s: float
+) -> lifecycle.Decision | None:
+    """Split the batch, or quarantine the file that was alone in it; None: no file is suspected."""
+    loading = [
+        ref.file_id for ref in part(ledger, job, key.run_id, key.task_key) if ref.action is not FileAction.RETRACT
+    ]
+    found = isolate.suspicion(outcome, loading, max_retries=_policy(job, key.task_key).max_retries)
+    if found is None:
+        return None
+    if isinstance(found, isolate.Split):
+        ledger.split_part(key.run_id, found.later)
+    else:
+        times = ledger.blame(found.file_id)
+        if found.chances is not None and times >= found.chances:
+            why = f"{found.reason}, {times} time{'' if times == 1 else 's'} when it was alone"
+            arriving.quarantine(ledger, key, found.file_id, why, now_s)
+    return lifecycle.Decision(TaskState.PENDING, failures=task.failures, error=found.reason, again=True)
+
+
+def part(ledger: Ledger, job: Job | None, run_id: int, task_key: str) -> list[FileRef]:
+    """The versions that the task's next attempt has to do with: those of the first part that is not done."""
+    task = _task(job, task_key)
+    if task is None or task.ingest is None:
+        return []
+    open_ = [
+        (ref, number)
+        for ref, number, done in ledger.files_of_run(run_id, task_key)
+        if not done and (ref.action is FileAction.RETRACT or triggers.takes(task.ingest, ref.path))
+    ]
+    first = min((number for _, number in open_), default=0)
+    return [ref for ref, number in open_ if number == first]
+
+
+def remaining(ledger: Ledger, job: Job | None, key: AttemptKey) -> bool:
+    """Whether the run has parts left for the task, now that this attempt is recorded."""
+    return ledger.is_split(key.run_id) and bool(part(ledger, job, key.run_id, key.task_key))
+
+
 def _record_attempt(
-    ledger: Ledger,
-    key: AttemptKey,
-    outcome: Outcome,
-    decision: lifecycle.Decision,
-    *,
-    task: TaskRow,
-    now_s: float,
+    ledger: Ledger, key: AttemptKey, outcome: Outcome, decision: lifecycle.Decision, now_s: float
 ) -> None:
     stats = outcome.stats if isinstance(outcome, Committed) else None
     ledger.end_attempt(key, _outcome_word(outcome), stats=stats, error=decision.error, now_s=now_s)
+    if stats is not None:
+        arriving.record(ledger, key, stats, now_s)
+        ledger.count_expectations(key, stats.expectations)
+
+
+def _record_task(
+    ledger: Ledger, key: AttemptKey, outcome: Outcome, decision: lifecycle.Decision, *, task: TaskRow, now_s: float
+) -> None:
     ledger.set_task(
         key.run_id,
         key.task_key,
@@ -232,104 +233,16 @@ def _record_attempt(
         retry_at_s=decision.retry_at_s,
         now_s=now_s,
     )
-    if stats is not None:
-        _record_files(ledger, key, stats, now_s)
     if decision.state is not TaskState.PENDING:
-        _tell_task(ledger, key, decision, stats=stats, started_s=task.started_at_s, now_s=now_s)
-
-
-def _record_files(ledger: Ledger, key: AttemptKey, stats: Stats, now_s: float) -> None:
-    for load in stats.files:
-        if load.quarantined is not None:
-            ledger.quarantine(load.file_id, reason=load.quarantined)
-            _tell_file(ledger, "quarantined", load.file_id, now_s, run_id=key.run_id, reason=load.quarantined)
-        elif load.gone is not None:
-            ledger.replace(load.file_id, reason=load.gone)
-        else:
-            gone = ledger.load(key, load, now_s=now_s)
-            counts = {
-                "rows_in": load.rows_in,
-                "rows_loaded": load.rows_loaded,
-                "rows_rejected": load.rows_rejected,
-            }
-            _tell_file(ledger, "loaded", load.file_id, now_s, run_id=key.run_id, task_key=key.task_key, **counts)
-            for old in gone:
-                _tell_file(ledger, "replaced", old, now_s, run_id=key.run_id, task_key=key.task_key, by=load.file_id)
+        stats = outcome.stats if isinstance(outcome, Committed) else None
+        telling.tell_task(ledger, key, decision, stats=stats, started_s=task.started_at_s, now_s=now_s)
 
 
 def _end_run(ledger: Ledger, run_id: int, result: Result, now_s: float) -> None:
     tasks = ledger.tasks(run_id)
     error = next((f"{t.task_key}: {t.error}" for t in tasks if t.result in {Result.FAILED, Result.TIMEDOUT}), None)
     ledger.end_run(run_id, result, error=error, now_s=now_s)
-    _tell_run(ledger, run_id, "finished", now_s, result=result, error=error)
-
-
-def _tell_run(
-    ledger: Ledger,
-    run_id: int,
-    event: str,
-    now_s: float,
-    *,
-    result: Result | None = None,
-    error: str | None = None,
-) -> None:
-    run = ledger.run(run_id)
-    assert run is not None  # noqa: S101 -- written or read in this transaction
-    file_ids = ledger.run_file_ids(run_id)
-    topic, payload = news.run_event(
-        event,
-        job=run.job,
-        run_id=run_id,
-        repair=run.repairs,
-        queued_s=run.queued_at_s,
-        started_s=run.started_at_s,
-        now_s=now_s,
-        trigger=run.trigger_type.value,
-        parameters=run.parameters,
-        files=[shown(ledger.file(i)["path"]) for i in file_ids[: news.FILES_NAMED_MAX]],
-        file_count=len(file_ids),
-        result=result,
-        error=error,
-        rows=ledger.run_rows(run_id) if event == "finished" else None,
-    )
-    ledger.tell([Notice(topic, payload)])
-
-
-def _tell_task(
-    ledger: Ledger,
-    key: AttemptKey,
-    decision: lifecycle.Decision,
-    *,
-    now_s: float,
-    stats: Stats | None = None,
-    started_s: float | None = None,
-) -> None:
-    run = ledger.run(key.run_id)
-    assert run is not None  # noqa: S101 -- its task was read in this transaction
-    topic, payload = news.task_event(
-        job=run.job,
-        run_id=run.run_id,
-        repair=run.repairs,
-        queued_s=run.queued_at_s,
-        task_key=key.task_key,
-        attempt=key.attempt,
-        state=decision.state,
-        result=decision.result,
-        error=decision.error,
-        stats=stats,
-        started_s=started_s,
-        now_s=now_s,
-        retry_at_s=decision.retry_at_s,
-    )
-    ledger.tell([Notice(topic, payload)])
-
-
-def _tell_skipped(ledger: Ledger, run_id: int, skipped: Sequence[str], tasks: Sequence[TaskRow], now_s: float) -> None:
-    for task in tasks:
-        if task.task_key in skipped:
-            decision = lifecycle.Decision(TaskState.TERMINATED, Result.UPSTREAM_FAILED)
-            key = AttemptKey(run_id, task.task_key, task.attempts)
-            _tell_task(ledger, key, decision, now_s=now_s)
+    telling.tell_run(ledger, run_id, "finished", now_s, result=result, error=error)
 
 
 def _outcome_word(outcome: Outcome) -> str:
@@ -345,8 +258,12 @@ def _outcome_word(outcome: Outcome) -> str:
 
 
 def _policy(job: Job | None, task_key: str) -> lifecycle.RetryPolicy:
-    task: Task | None = next((t for t in job.tasks if t.task_key == task_key), None) if job else None
+    task = _task(job, task_key)
     return lifecycle.retry_policy(task) if task else lifecycle.RetryPolicy(0, 0.0)
+
+
+def _task(job: Job | None, task_key: str) -> Task | None:
+    return next((t for t in job.tasks if t.task_key == task_key), None) if job else None
 
 
 def _status(task: TaskRow) -> lifecycle.TaskStatus:

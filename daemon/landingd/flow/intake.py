@@ -10,73 +10,27 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
 from landingd.core import settle, triggers
-from landingd.edge import landing
 from landingd.flow.books import Books
-from landingd.model import Arrival, Hint, Job, Signature, shown
+from landingd.flow.looking import IntakeOptions, Looking, Memory, Seen, Sighting, Taken
+from landingd.flow.roots import RootOptions, Roots
+from landingd.flow.scanning import Found, Scanner
+from landingd.model import Arrival, Facts, Hint, Job, OnDelete, Signature, shown
 
 log = structlog.get_logger("landingd.intake")
 T = TypeVar("T")
 
 LOOK_AT_ONCE_MAX = 500
 """Paths looked at in one go: the first of a burst are on their way while the rest are hashed."""
-LARGE_BYTES = 16 << 20
-"""A file from this size on is hashed beside the others, so that small ones need not wait for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class IntakeOptions:
-    """`quiet_floor_s`: silence that stands in for proof where writers cannot be seen."""
-
-    root: Path
-    scan_interval_s: float
-    quiet_floor_s: float
-
-
-@dataclass(slots=True)
-class _Sighting:
-    """A path that is being waited for."""
-
-    signature: Signature
-    unchanged_since_s: float
-    seen_s: float
-    until_s: float
-    hint: Hint
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One look at one path. Exactly one of the outcomes below is set."""
-
-    path: bytes
-    hint: Hint
-    matches: tuple[triggers.Matched, ...] = ()
-    gone: bool = False
-    wait: settle.Wait | None = None
-    signature: Signature | None = None
-    complete: settle.Complete | None = None
-    print: landing.Fingerprint | None = None
-    trouble: str | None = None
-    looked_s: float = 0.0
-    """When the look began."""
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What spares work: never needed to be right."""
-
-    known: dict[str, dict[bytes, Signature]] = field(default_factory=dict[str, dict[bytes, Signature]])
-    sightings: dict[bytes, _Sighting] = field(default_factory=dict[bytes, _Sighting])
-    dirty: dict[bytes, Hint] = field(default_factory=dict[bytes, Hint])
-    hashing: set[bytes] = field(default_factory=set[bytes])
+SCAN_PATIENCE_S = 0.05
+"""A scan that takes longer goes on beside the arrivals of other directories."""
+CREATED_LOOK_S = 0.25
+"""Most producers have closed a file by then, and nothing was spent on its creation but an entry in a dict."""
 
 
 class Intake:
@@ -90,6 +44,7 @@ class Intake:
         *,
         on_arrived: Callable[[str], None],
         clock: Callable[[], float] = time.time,
+        roots: Roots | None = None,
     ) -> None:
         self._books = books
         self._jobs = tuple(jobs)
@@ -97,9 +52,12 @@ class Intake:
         self._root = os.fsencode(options.root)
         self._on_arrived = on_arrived
         self._clock = clock
-        self._memory = _Memory()
+        self._memory = Memory()
+        self._looking = Looking(jobs, options, self._memory, clock)
+        listed = RootOptions(options.scan_interval_s, quiet_floor_s=options.quiet_floor_s)
+        self._roots = roots or Roots(options.root, listed, clock=clock)
+        self._scanner = Scanner(jobs, self._roots, self._memory, on_done=self.wake)
         self._wake = asyncio.Event()
-        self._scan_at_s = 0.0
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="intake")
         self._stopping = False
 
@@ -107,18 +65,36 @@ class Intake:
 
     def hint(self, path: bytes, hint: Hint) -> None:
         """Somebody says "look at this (absolute) path"."""
-        if path.startswith(self._root + b"/"):
-            self._memory.dirty[path[len(self._root) + 1 :]] = hint
-            self._wake.set()
+        if not path.startswith(self._root + b"/"):
+            return
+        below, memory = path[len(self._root) + 1 :], self._memory
+        if hint is Hint.CREATED:
+            if not memory.begun:
+                self._wake.set()  # for the others the loop sleeps no longer than for the first
+            if below not in memory.dirty:
+                memory.begun.setdefault(below, self._clock() + CREATED_LOOK_S)
+            return
+        memory.begun.pop(below, None)
+        if hint is Hint.SCAN:
+            memory.dirty.setdefault(below, hint)
+        else:
+            memory.dirty[below] = hint
+        self._wake.set()
 
     def ask_scan(self) -> None:
         """Look everywhere, now."""
-        self._scan_at_s = 0.0
+        self._scanner.ask()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Something is due earlier than it was."""
         self._wake.set()
 
     async def set_jobs(self, jobs: Sequence[Job]) -> None:
         """Other jobs, other triggers: forget what spared work and look everywhere."""
-        self._jobs = tuple(jobs)
+        self._jobs = self._looking.jobs = self._scanner.jobs = tuple(jobs)
+        for sighting in self._memory.sightings.values():
+            sighting.unfit = None
         await self._remember()
         self.ask_scan()
 
@@ -141,145 +117,89 @@ class Intake:
                 await self._sleep_until_due()
                 await self.look(hashing)
         self._threads.shutdown()
+        self._roots.close()
 
     async def once(self) -> None:
         """Take in everything that is complete now, and return."""
         await self._remember()
         async with asyncio.TaskGroup() as hashing:
-            await self.look(hashing)
+            await self.look(hashing, patience_s=None)
             while self._memory.dirty:
                 await self.look(hashing)
         self._threads.shutdown()
+        self._roots.close()
 
-    async def look(self, hashing: asyncio.TaskGroup) -> None:
-        """One round: scan if it is time, then look at what is dirty or due."""
+    async def look(self, hashing: asyncio.TaskGroup, *, patience_s: float | None = SCAN_PATIENCE_S) -> None:
+        """One round: scan what is due, then look at what is dirty or due."""
         now_s = self._clock()
-        if now_s >= self._scan_at_s:
-            self._scan_at_s = now_s + self._options.scan_interval_s
-            await self._scan()
+        for found in await self._scanner.scan(now_s, patience_s=patience_s):
+            await self._compare(found)
         for batch in _parts(self._due(now_s), LOOK_AT_ONCE_MAX):
-            seen = await self._in_thread(partial(self._look_at_all, batch))
+            seen = await self._in_thread(partial(self._looking.look_at_all, batch))
             await self._enter(seen, hashing)
 
     async def _sleep_until_due(self) -> None:
-        due_s = min((s.until_s for s in self._memory.sightings.values()), default=self._scan_at_s)
-        wait_s = min(due_s, self._scan_at_s) - self._clock()
+        sightings, begun = self._memory.sightings.values(), self._memory.begun.values()
+        scan_s = self._scanner.due_at_s()
+        due_s = min((s.until_s for s in sightings), default=scan_s)
+        wait_s = min(due_s, next(iter(begun), due_s), scan_s) - self._clock()
         if wait_s > 0 and self._memory.dirty.keys() <= self._memory.hashing:
             try:
-                async with asyncio.timeout(wait_s):
+                async with asyncio.timeout(wait_s if wait_s < float("inf") else None):
                     await self._wake.wait()
             except TimeoutError:
                 pass
         self._wake.clear()
 
     async def _remember(self) -> None:
+        await self._roots.recall()
         for job in self._jobs:
             self._memory.known[job.name] = await self._books.known_signatures(job.name)
 
     # -- looking --
 
-    async def _scan(self) -> None:
-        on_disk, unknown = await self._in_thread(self._scan_all)
-        for path in unknown:
-            self._memory.dirty.setdefault(path, Hint.SCAN)
-        lost = [path for path in self._memory.sightings if path not in on_disk]
-        for path in lost:
-            self._memory.dirty.setdefault(path, Hint.SCAN)
+    async def _compare(self, found: Found) -> None:
+        """What a scan found, against what is known."""
+        memory = self._memory
+        lost = [path for path in memory.sightings if found.lacks(path)]
+        for path in (*found.unknown, *lost):
+            memory.dirty.setdefault(path, Hint.SCAN)
         waiting = await self._books.incomplete([job.name for job in self._jobs])
-        await self._books.forget([(job, path) for job, path in waiting if path not in on_disk])
+        await self._books.forget([(job, path) for job, path in waiting if found.lacks(path)])
+        # What has arrived since the scan passed by is not what it missed.
+        gone = [(job, path) for job, path, seen in found.gone if memory.known.get(job, {}).get(path) == seen]
+        if not gone:
+            return
+        for job, path in gone:
+            del memory.known[job][path]
+        await self._books.removed(gone, self._on_delete)
+        for name in {job for job, _ in gone}:
+            self._on_arrived(name)
 
-    def _scan_all(self) -> tuple[set[bytes], list[bytes]]:
-        """Every file below the watched directories, and those to be looked at. (On a worker thread.)"""
-        on_disk: set[bytes] = set()
-        unknown: dict[bytes, None] = {}
-        for directory, recursive in watched_directories(self._jobs):
-            unreadable: list[bytes] = []
-            prefix = directory.encode("utf-8", "surrogateescape") + b"/" if directory else b""
-            for below, signature in landing.scan(
-                self._options.root / directory, recursive=recursive, unreadable=unreadable
-            ):
-                path = prefix + below
-                on_disk.add(path)
-                if not self._is_known(path, signature):
-                    unknown[path] = None
-            for folder in unreadable:
-                log.warning("directory_unreadable", directory=shown(prefix + folder))
-        return on_disk, list(unknown)
-
-    def _is_known(self, path: bytes, signature: Signature) -> bool:
-        """Whether every job that wants the path has seen just this."""
-        known = self._memory.known
-        if all(known.get(job.name, {}).get(path) == signature for job in self._jobs):
-            return True  # the usual case, without a look at patterns
-        matches, _ = triggers.matching(path, self._jobs)
-        return all(known.get(match.job, {}).get(path) == signature for match in matches)
+    def _on_delete(self, job: str, path: bytes) -> OnDelete:
+        matches, _ = triggers.matching(path, [one for one in self._jobs if one.name == job])
+        return matches[0].trigger.on_delete if matches else OnDelete.KEEP
 
     def _due(self, now_s: float) -> list[tuple[bytes, Hint]]:
         memory = self._memory
-        due = {path: s.hint for path, s in memory.sightings.items() if s.until_s <= now_s}
+        due = {path: Hint.SCAN for path, s in memory.sightings.items() if s.until_s <= now_s}
+        while memory.begun and memory.begun[first := next(iter(memory.begun))] <= now_s:
+            due[first] = Hint.CREATED
+            del memory.begun[first]
         due |= memory.dirty
         # A path that is being hashed is looked at again afterwards.
         memory.dirty = {path: hint for path, hint in due.items() if path in memory.hashing}
         return [(path, hint) for path, hint in due.items() if path not in memory.hashing]
 
-    def _look_at_all(self, batch: Sequence[tuple[bytes, Hint]]) -> list[_Seen]:
-        return [self._look_at(path, hint) for path, hint in batch]
-
-    def _look_at(self, path: bytes, hint: Hint) -> _Seen:
-        """Look at one path and, if it is complete and not large, read it. (On a worker thread.)"""
-        matches, _ = triggers.matching(path, self._jobs)
-        if not matches:
-            return _Seen(path, hint, gone=True)
-        absolute = self._absolute(path)
-        try:
-            signature = landing.signature(absolute)
-            if not isinstance(signature, Signature):
-                return _Seen(path, hint, tuple(matches), gone=True)
-            matches = [m for m in matches if self._memory.known.get(m.job, {}).get(path) != signature]
-            if not matches:
-                return _Seen(path, hint, gone=False)
-            return self._decide(path, hint, signature, tuple(matches))
-        except OSError as error:
-            return _Seen(path, hint, tuple(matches), trouble=error.strerror or str(error))
-
-    def _decide(self, path: bytes, hint: Hint, signature: Signature, matches: tuple[triggers.Matched, ...]) -> _Seen:
-        now_s = self._clock()
-        sighting = self._memory.sightings.get(path)
-        same = sighting is not None and sighting.signature == signature
-        since_s = sighting.unchanged_since_s if sighting is not None and same else now_s
-        absolute = self._absolute(path)
-        decision = settle.decide(
-            settle.Look(hint, landing.lease(absolute), signature, since_s),
-            now_s=now_s,
-            wait_s=max(m.trigger.wait_after_last_change_s for m in matches),
-            quiet_floor_s=self._options.quiet_floor_s,
-        )
-        if isinstance(decision, settle.Wait):
-            return _Seen(path, hint, matches, wait=decision, signature=signature)
-        complete = _Seen(path, hint, matches, signature=signature, complete=decision, looked_s=now_s)
-        return complete if signature.size >= LARGE_BYTES else self._read(complete)
-
-    def _read(self, seen: _Seen) -> _Seen:
-        """Hash a complete file. (On a worker thread.)"""
-        try:
-            fingerprint = landing.fingerprint(self._absolute(seen.path))
-        except landing.ChangedWhileReadingError:
-            wait = settle.Wait("changed while it was read", self._clock() + 0.05)
-            return _Seen(seen.path, seen.hint, seen.matches, wait=wait, signature=seen.signature)
-        except FileNotFoundError:
-            return _Seen(seen.path, seen.hint, seen.matches, gone=True)
-        except OSError as error:
-            return _Seen(seen.path, seen.hint, seen.matches, trouble=error.strerror or str(error))
-        return replace(seen, print=fingerprint)
-
     # -- entering --
 
-    async def _enter(self, seen: Iterable[_Seen], hashing: asyncio.TaskGroup) -> None:
+    async def _enter(self, seen: Iterable[Seen], hashing: asyncio.TaskGroup) -> None:
         """Bring what was seen into the ledger, and keep in mind what is waited for."""
         arrivals: list[Arrival] = []
         waits: list[tuple[str, bytes, Signature, str]] = []
         gone: list[tuple[str, bytes]] = []
         for one in seen:
+            self._learn(one)
             if one.print is not None:
                 arrivals += self._arrivals(one)
             elif one.complete is not None:
@@ -301,6 +221,7 @@ class Intake:
         for arrival, what in zip(arrivals, accepted, strict=True):
             self._memory.known.setdefault(arrival.job, {})[arrival.path] = arrival.signature
             self._memory.sightings.pop(arrival.path, None)
+            self._keep_taken(arrival)
             log.info(
                 "file_arrived",
                 job=arrival.job,
@@ -311,7 +232,7 @@ class Intake:
         for job in {arrival.job for arrival in arrivals}:
             self._on_arrived(job)
 
-    def _arrivals(self, one: _Seen) -> list[Arrival]:
+    def _arrivals(self, one: Seen) -> list[Arrival]:
         assert one.print is not None  # noqa: S101 -- asked by the caller
         assert one.complete is not None  # noqa: S101 -- only complete files are read
         now_s = self._clock()
@@ -323,58 +244,68 @@ class Intake:
                 content_hash=one.print.content_hash,
                 signature=one.print.signature,
                 evidence=one.complete.evidence,
-                records=one.print.records,
+                facts=Facts(records=one.print.records),
                 seen_s=sighting.seen_s if sighting else one.looked_s or now_s,
                 complete_s=now_s,
-                damage=one.print.damage,
+                damage=one.spoiled or one.print.damage,
+                on_duplicate=match.trigger.on_duplicate,
+                on_change=match.trigger.on_change,
+                taken_by=match.taken_by,
             )
             for match in one.matches
         ]
 
-    def _keep_waiting(self, one: _Seen) -> list[tuple[str, bytes, Signature, str]]:
+    def _keep_waiting(self, one: Seen) -> list[tuple[str, bytes, Signature, str]]:
         now_s = self._clock()
         reason = one.wait.reason if one.wait else f"cannot be looked at: {one.trouble}"
         until_s = one.wait.until_s if one.wait else now_s + self._options.scan_interval_s
         signature = one.signature or Signature(0, 0, 0, 0, 0)
         before = self._memory.sightings.get(one.path)
         unchanged = before is not None and before.signature == signature
-        self._memory.sightings[one.path] = _Sighting(
+        self._memory.sightings[one.path] = Sighting(
             signature=signature,
             unchanged_since_s=before.unchanged_since_s if before and unchanged else now_s,
             seen_s=before.seen_s if before else now_s,
             until_s=until_s,
             hint=one.hint,
             reason=reason,
+            unfit=one.words if one.is_unfit else None,
         )
         if before is not None and before.reason == reason:
             return []
         log.info("file_waiting", file=shown(one.path), reason=reason)
         return [(match.job, one.path, signature, reason) for match in one.matches]
 
-    async def _hash_large(self, one: _Seen, hashing: asyncio.TaskGroup) -> None:
+    # -- producers that open a file several times --
+
+    def _keep_taken(self, arrival: Arrival) -> None:
+        taken = self._memory.taken
+        while taken and next(iter(taken.values())).at_s < arrival.complete_s - settle.REOPENED_WITHIN_S:
+            del taken[next(iter(taken))]
+        taken.pop(arrival.path, None)
+        taken[arrival.path] = Taken(arrival.signature, arrival.content_hash, arrival.complete_s)
+
+    def _learn(self, one: Seen) -> None:
+        """What a look has shown besides: whom else to look at, and how producers work here."""
+        for path in one.beside:
+            self._memory.dirty.setdefault(path, Hint.SCAN)
+        if one.reopened_gap_s <= 0 or self._memory.taken.pop(one.path, None) is None:
+            return  # one lesson from one version, or the gap would grow while we wait
+        for match in one.matches:
+            key = (match.job, match.trigger.path)
+            self._memory.gaps_s[key] = max(one.reopened_gap_s, self._memory.gaps_s.get(key, 0.0))
+        log.warning("file_reopened", file=shown(one.path), gap_s=round(one.reopened_gap_s, 3))
+
+    async def _hash_large(self, one: Seen, hashing: asyncio.TaskGroup) -> None:
         try:
-            read = await self._in_thread(lambda: self._read(one))
+            read = await self._in_thread(lambda: self._looking.read(one))
         finally:
             self._memory.hashing.discard(one.path)
         await self._enter([read], hashing)
         self._wake.set()
 
-    def _absolute(self, path: bytes) -> bytes:
-        return os.path.join(self._root, path)
-
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-
-
-def watched_directories(jobs: Sequence[Job]) -> list[tuple[str, bool]]:
-    """The directories to watch, below the landing root, and whether with their sub-directories."""
-    wanted: dict[str, bool] = {}
-    for job in jobs:
-        for trigger in job.triggers:
-            directory = trigger.path.strip("/")
-            directory = "" if directory == "." else directory
-            wanted[directory] = wanted.get(directory, False) or trigger.recursive
-    return sorted(wanted.items())
 
 
 def _parts(items: Sequence[tuple[bytes, Hint]], size: int) -> list[Sequence[tuple[bytes, Hint]]]:

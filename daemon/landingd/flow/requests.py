@@ -19,7 +19,7 @@ from landingd.edge.ledger import views
 from landingd.errors import NotFoundError, RefusedError
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog
-from landingd.flow.intake import watched_directories
+from landingd.flow.scanning import watched_directories
 from landingd.model import FileAnswer, FileState, Handler, Job, Parameters, Signature, path_of, shown
 
 MEDIA_TYPES = {"json": "application/json", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}

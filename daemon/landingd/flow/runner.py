@@ -7,12 +7,12 @@ The whole story of a task fits in three lines: begin (books), execute (engine), 
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
 
-from landingd.core import csvhead, references, triggers
+from landingd.core import csvhead, references
 from landingd.edge import landing
 from landingd.edge.engine import Engine, FileChecks
 from landingd.errors import NotFoundError
@@ -23,6 +23,7 @@ from landingd.model import (
     AttemptKey,
     Committed,
     Failed,
+    FileAction,
     FileLoad,
     IngestPlan,
     Interrupted,
@@ -124,15 +125,15 @@ class Runner:
             upstream=chosen.upstream if chosen.mode is RefreshMode.APPEND else None,
             definition=catalog.definitions[table],
             parameters=values,
+            expectations=task.expectations,
         )
 
     async def _ingest_plan(self, job: Job, task: Task, key: AttemptKey) -> IngestPlan:
         assert task.ingest is not None  # noqa: S101 -- asked by the caller
         assert task.table is not None  # noqa: S101 -- the same
-        given = await self._books.files_to_load(key.run_id, key.task_key)
-        files = [f for f in given if triggers.takes(task.ingest, f.file.path)]
+        batch = await self._books.batch(job, key)
         known = self._engine.columns_of(task.table) or tuple(task.ingest.schema_hints)
-        prepared = await asyncio.to_thread(self._prepare, files, task, known)
+        prepared = await asyncio.to_thread(self._prepare, batch.load, task, known)
         return IngestPlan(
             key=key,
             job=job.name,
@@ -140,9 +141,11 @@ class Runner:
             ingest=task.ingest,
             files=tuple(p for p in prepared if isinstance(p, SourceFile)),
             unusable=tuple(p for p in prepared if isinstance(p, FileLoad)),
+            retract=batch.retract,
+            expectations=task.expectations,
         )
 
-    def _prepare(self, files: list[ToLoad], task: Task, known: tuple[str, ...]) -> list[SourceFile | FileLoad]:
+    def _prepare(self, files: Sequence[ToLoad], task: Task, known: tuple[str, ...]) -> list[SourceFile | FileLoad]:
         return [self._prepare_one(f, task, known) for f in files]
 
     def _prepare_one(self, to_load: ToLoad, task: Task, known: tuple[str, ...]) -> SourceFile | FileLoad:
@@ -172,8 +175,9 @@ class Runner:
             delimiter=header.delimiter,
             compression=peek.compression,
             signature=peek.signature,
-            rows_in=None if file.records is None else file.records - 1,
+            rows_in=None if file.facts.records is None else file.facts.records - 1,
             replaces=to_load.replaces,
+            reload=file.action is FileAction.RELOAD,
         )
 
     # -- verdicts --

@@ -82,6 +82,8 @@ class Landing(_Section):
 
     scan_interval_seconds: Interval = 30.0
     """Every directory is listed this often, whatever the kernel has reported."""
+    poll_interval_seconds: Interval = 1.0
+    """Where no events come (NFS, SMB, FUSE, ...) a directory is listed this often; a large one less often."""
     quiet_seconds: Seconds = 2.0
     """Where the file system cannot tell whether a writer is left, a file must have rested this long."""
 

@@ -31,16 +31,22 @@ CREATE TABLE IF NOT EXISTS meta.loads (
     loaded_at TIMESTAMP NOT NULL       -- UTC
 );
 
--- Rows of loaded files that did not parse, with the text as it stands in the file.
+-- Rows of loaded files that did not parse, with the text as it stands in the file; and rows of any table that an
+-- expectation quarantined (error_type EXPECTATION, `error` is what it expects, `raw` the row as JSON).
 CREATE TABLE IF NOT EXISTS meta.rejected_rows (
     table_name VARCHAR NOT NULL,
-    file_id BIGINT NOT NULL,
-    line BIGINT NOT NULL,              -- from 1, the header is line 1
+    file_id BIGINT,                    -- NULL: the table does not know which file the row came from
+    line BIGINT,                       -- from 1, the header is line 1; NULL for rows of tables made by a SELECT
     column_name VARCHAR,
     error_type VARCHAR NOT NULL,
     error VARCHAR NOT NULL,
     raw VARCHAR
 );
+ALTER TABLE meta.rejected_rows ADD COLUMN IF NOT EXISTS rule VARCHAR;   -- the expectation's name
+ALTER TABLE meta.rejected_rows ADD COLUMN IF NOT EXISTS row BIGINT;     -- its `_row`
+-- Of warehouses from before there were expectations:
+ALTER TABLE meta.rejected_rows ALTER COLUMN file_id DROP NOT NULL;
+ALTER TABLE meta.rejected_rows ALTER COLUMN line DROP NOT NULL;
 
 -- What each table was made from: another definition voids its rows.
 CREATE TABLE IF NOT EXISTS meta.tables (

@@ -1,12 +1,16 @@
 """Read how an ingest task is to take files into its table."""
 
 import re
+from dataclasses import replace
 from itertools import accumulate
 
 from landingd.edge.jobfiles import later
 from landingd.edge.jobfiles.fields import Fields, Word
+from landingd.edge.jobfiles.options import read_options
 from landingd.edge.jobfiles.tree import Keyed
-from landingd.model import Ingest
+from landingd.model import Ingest, SchemaEvolution
+
+FORMATS = ("csv", "json", "parquet")
 
 _HINT = re.compile(r"""\s*("[^"]*"|`[^`]*`|\S*)(.*)""", re.DOTALL)
 _SQL_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_ ,()\[\]]*")
@@ -22,17 +26,46 @@ def read_ingest(task: Fields) -> Ingest | None:
     if fields.entry("schema") is not None and fields.entry("schema_hints") is not None:
         fields.wrong("schema_hints", "stands beside 'schema', which gives all the columns", "leave one of them out")
     ingest = Ingest(
-        format=fields.choice("format", ("csv",), later=later.FORMATS),
+        format=fields.choice("format", FORMATS, later=later.FORMATS),
         pattern=fields.pattern("pattern") or usual.pattern,
         delimiter=_delimiter(fields),
         schema_hints=_columns(fields, "schema") or _columns(fields, "schema_hints"),
         schema_is_whole=fields.entry("schema") is not None,
-        schema_evolution=fields.choice("schema_evolution", ("add_new_columns",), later=later.SCHEMA_EVOLUTIONS),
+        schema_evolution=SchemaEvolution(
+            fields.choice("schema_evolution", [*SchemaEvolution], later=later.SCHEMA_EVOLUTIONS)
+        ),
+        rename=_renames(fields),
         max_rejected_percent=fields.number("max_rejected_percent", default=usual.max_rejected_percent, most=100),
         nulls=usual.nulls if nulls is None else tuple(word.text for word in nulls),
     )
     fields.done(later=later.INGEST)
-    return ingest
+    return _with_read_options(fields, ingest)
+
+
+def _with_read_options(fields: Fields, ingest: Ingest) -> Ingest:
+    """Reader options are checked by name and kind; the two that landingd itself has to know get a field."""
+    options = read_options(fields, ingest.format)
+    encoding, header = options.pop("encoding", None), options.pop("header", True)
+    if not header and not ingest.schema_is_whole:
+        fields.wrong("read_options", "without a header the columns have no names", "give all of them as `schema`")
+    return replace(
+        ingest, read_options=options, header=bool(header), encoding=None if encoding is None else str(encoding)
+    )
+
+
+def _renames(fields: Fields) -> dict[str, str]:
+    """`rename: {name in the file: name in the table}`."""
+    renames: dict[str, str] = {}
+    targets: set[str] = set()
+    for old, word in fields.texts_by_key("rename").items():
+        if not old or not word.text or word.text.startswith("_"):
+            fields.source.wrong(word.line, f"column {old!r} cannot be renamed to {word.text!r}")
+        elif word.text.casefold() in targets:
+            fields.source.wrong(word.line, f"'rename' gives the name {word.text!r} twice")
+        else:
+            renames[old] = word.text
+            targets.add(word.text.casefold())
+    return renames
 
 
 def _delimiter(fields: Fields) -> str | None:

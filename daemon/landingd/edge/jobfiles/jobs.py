@@ -6,7 +6,7 @@ from landingd.edge.jobfiles import later
 from landingd.edge.jobfiles.fields import Fields, Word, is_outside
 from landingd.edge.jobfiles.tasks import IDENTIFIER, read_task
 from landingd.edge.jobfiles.tree import Keyed, Node, Scalar, Source, parse
-from landingd.model import FileArrival, Job, Parameter, Task
+from landingd.model import Cleanup, FileArrival, Job, OnChange, OnDelete, OnDuplicate, Parameter, Task
 
 TASKS_MAX = 1000
 FILES_PER_TRIGGER_MAX = 1_000_000
@@ -124,9 +124,38 @@ def _file_arrival(node: Node, source: Source) -> FileArrival:
             least=1,
             most=FILES_PER_TRIGGER_MAX,
         ),
+        marker=_beside(fields, "marker"),
+        manifest=_beside(fields, "manifest"),
+        incomplete_after_s=fields.number("incomplete_after_seconds", default=usual.incomplete_after_s),
+        on_duplicate=OnDuplicate(fields.choice("on_duplicate", [*OnDuplicate])),
+        on_change=OnChange(fields.choice("on_change", [*OnChange])),
+        on_delete=OnDelete(fields.choice("on_delete", [*OnDelete])),
+        cleanup=Cleanup(fields.choice("cleanup", [*Cleanup])),
+        cleanup_after_s=fields.number("cleanup_after_seconds", default=usual.cleanup_after_s),
+        archive_retention_s=fields.number("archive_retention_days", default=0.0) * 86400,
     )
-    fields.done(later=later.FILE_ARRIVAL)
+    _check_arrival(fields, arrival)
+    fields.done()
     return arrival
+
+
+def _beside(fields: Fields, key: str) -> str | None:
+    """The name of a file in the same directory as the data files."""
+    name = fields.pattern(key)
+    if name and "/" in name:
+        fields.wrong(key, f"{key!r} names a file beside the data files, found text {name!r}", "leave the folder out")
+        return None
+    return name
+
+
+def _check_arrival(fields: Fields, arrival: FileArrival) -> None:
+    """Refuse what would be ignored without a word."""
+    if arrival.marker and arrival.manifest:
+        fields.wrong("manifest", "'manifest' stands beside 'marker'", "leave one of them out")
+    if arrival.cleanup is Cleanup.KEEP and fields.has("cleanup_after_seconds"):
+        fields.wrong("cleanup_after_seconds", "means nothing without 'cleanup: archive' or 'cleanup: delete'")
+    if arrival.cleanup is not Cleanup.ARCHIVE and fields.has("archive_retention_days"):
+        fields.wrong("archive_retention_days", "means nothing without 'cleanup: archive'")
 
 
 def _path(fields: Fields) -> str:

@@ -28,7 +28,6 @@ JOB = _words("""
 TRIGGER = _words("""
     continuous cron job_completion model pause_status periodic schedule sql_condition table table_update
 """)
-FILE_ARRIVAL = _words("marker")
 TASK_KINDS = _words("""
     alert_task ai_runtime_task clean_rooms_notebook_task compute_task condition_task dashboard_task
     dbt_cloud_task dbt_platform_task dbt_task for_each_task gen_ai_compute_task notebook_task
@@ -46,6 +45,6 @@ INGEST = _words("""
     header include_existing_files multiline on_change partition_columns path quote rescued_data_column
     schema skip_rows
 """)
-FORMATS = _words("json parquet avro orc xml text binaryfile excel")
-SCHEMA_EVOLUTIONS = _words("rescue fail fail_on_new_columns none")
+FORMATS = _words("avro orc xml text binaryfile excel")
+SCHEMA_EVOLUTIONS = _words("add_new_columns_with_type_widening fail_on_new_columns")
 REFRESHES = _words("merge")

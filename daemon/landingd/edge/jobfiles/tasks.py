@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from landingd.edge.jobfiles import later
+from landingd.edge.jobfiles.expectations import read_expectations
 from landingd.edge.jobfiles.fields import Fields, Word, is_outside
 from landingd.edge.jobfiles.ingest import read_ingest
 from landingd.edge.jobfiles.tree import Keyed, Node, Source
@@ -34,6 +35,7 @@ def read_task(node: Node, source: Source) -> Task:
         sql_file=sql_file,
         table=_table(fields),
         refresh=fields.choice("refresh", ("auto", "append", "full"), later=later.REFRESHES),
+        expectations=read_expectations(fields),
         parameters={name: word.text for name, word in parameters.items()},
         max_retries=fields.whole("max_retries", default=0, least=-1),
         min_retry_interval_s=fields.whole("min_retry_interval_millis", default=0, least=0) / 1000,
@@ -63,6 +65,8 @@ def _check_kind(fields: Fields, task: Task) -> None:
         fields.wrong("task_key", "a task needs either 'ingest' or 'sql'")
     if ingest and not fields.has("table"):
         fields.wrong("ingest", "an ingest task needs a 'table'", "for example: table: bronze.events")
+    if task.expectations and not fields.has("table"):
+        fields.wrong("expectations", "'expectations' are about the rows of a table, and this task has none")
     if task.refresh != "auto" and (ingest or not fields.has("table")):
         fields.wrong("refresh", "'refresh' is for a task with 'sql' and 'table'", "leave it out")
 

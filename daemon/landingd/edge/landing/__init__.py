@@ -2,29 +2,40 @@
 
 So every answer here is about one moment: a file's hash comes with the signature that it had before and
 after, read from the same open descriptor, or not at all; a scan lists what it could not read, because a file
-that was not seen is not a file that is gone. Paths are bytes, since a file's name is bytes. Nothing is
-written here.
+that was not seen is not a file that is gone. Paths are bytes, since a file's name is bytes. Nothing
+of the producers' is changed here; `probing` alone writes, and only files of our own.
 
 Everything is synchronous and meant for worker threads.
 """
 
 from landingd.edge.landing.content import ChangedWhileReadingError, Fingerprint, Peek, fingerprint, peek
 from landingd.edge.landing.folders import make_directory, scan
-from landingd.edge.landing.look import NotAFile, filesystem_type, ignore_lease_signal, lease, signature
+from landingd.edge.landing.look import NotAFile, ignore_lease_signal, lease, signature, writers_unseen
+from landingd.edge.landing.mounts import Mount, Mounts, filesystem_type, mount_table
+from landingd.edge.landing.probing import is_ours, leave_probe, probe_path, remove_old_probes, remove_probe
 from landingd.edge.landing.records import count_records
 
 __all__ = [
     "ChangedWhileReadingError",
     "Fingerprint",
+    "Mount",
+    "Mounts",
     "NotAFile",
     "Peek",
     "count_records",
     "filesystem_type",
     "fingerprint",
     "ignore_lease_signal",
+    "is_ours",
     "lease",
+    "leave_probe",
     "make_directory",
+    "mount_table",
     "peek",
+    "probe_path",
+    "remove_old_probes",
+    "remove_probe",
     "scan",
     "signature",
+    "writers_unseen",
 ]

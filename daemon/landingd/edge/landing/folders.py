@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from landingd.edge.landing.look import signature
+from landingd.edge.landing.probing import OUR_PREFIX
 from landingd.model import Signature
 
 
@@ -28,6 +29,8 @@ def scan(directory: Path, *, recursive: bool, unreadable: list[bytes]) -> Iterat
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         pending.extend([entry.path] if recursive else [])
+                    elif entry.name.startswith(OUR_PREFIX):
+                        continue
                     elif isinstance(seen := signature(entry.path), Signature):
                         yield entry.path.removeprefix(prefix), seen
         except OSError as error:

@@ -3,14 +3,13 @@
 import errno
 import fcntl
 import os
-import re
 import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 
+from landingd.edge.landing.mounts import filesystem_type
 from landingd.model import Lease, Signature
 
 # O_NONBLOCK: a file that was swapped for a pipe must not hang the thread, nor a foreign lease.
@@ -84,7 +83,7 @@ def lease(path: bytes) -> Lease:
     """
     try:
         with opened(path) as fd:
-            if _blind(os.fstat(fd).st_dev, path):
+            if writers_unseen(filesystem_type(path, os.fstat(fd).st_dev)):
                 return Lease.UNKNOWN
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -95,37 +94,9 @@ def lease(path: bytes) -> Lease:
     return Lease.FREE
 
 
-def _blind(device: int, path: bytes) -> bool:
-    kind = _filesystem_types.get(device) or filesystem_type(path)
-    return kind in _BLIND_FILESYSTEMS or kind.startswith("fuse")
-
-
-_filesystem_types: dict[int, str] = {}
-
-
-def filesystem_type(path: bytes) -> str:
-    """The type of the file system that holds `path`, as /proc/self/mountinfo has it; empty: not known."""
-    device = os.lstat(path).st_dev
-    if device not in _filesystem_types:
-        mountinfo = Path("/proc/self/mountinfo").read_bytes()
-        _filesystem_types[device] = _mounted_type(mountinfo, os.path.realpath(path))
-    return _filesystem_types[device]
-
-
-def _mounted_type(mountinfo: bytes, path: bytes) -> str:
-    # By the longest mount point and not by device number: btrfs shows stat another number than mountinfo.
-    longest, kind = b"", b""
-    for line in mountinfo.rstrip(b"\n").split(b"\n"):
-        left, _, right = line.partition(b" - ")
-        mount_point = _unescaped(left.split(b" ")[4])
-        within = (path + b"/").startswith(mount_point.rstrip(b"/") + b"/")
-        if within and len(mount_point) >= len(longest):  # of two at the same place, the later one is on top
-            longest, kind = mount_point, right.split(b" ")[0]
-    return kind.decode("ascii", "replace")
-
-
-def _unescaped(mount_point: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), mount_point)
+def writers_unseen(filesystem: str) -> bool:
+    """Whether files on a file system of this type can have writers that the kernel does not know of."""
+    return filesystem in _BLIND_FILESYSTEMS or filesystem.startswith("fuse")
 
 
 @contextmanager

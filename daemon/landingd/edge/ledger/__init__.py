@@ -18,20 +18,21 @@ from typing import TypeVar
 
 from landingd.edge.ledger.files import FileVerbs, KnownFile
 from landingd.edge.ledger.outbox import Notice, OutboxVerbs
+from landingd.edge.ledger.roots import RootVerbs
 from landingd.edge.ledger.runs import RunRow, RunVerbs, TaskRow
 from landingd.errors import LandingdError
 
 __all__ = ["KnownFile", "Ledger", "LedgerError", "LedgerThread", "Notice", "RunRow", "TaskRow"]
 
 T = TypeVar("T")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class LedgerError(LandingdError):
     """The ledger file is not one that this version can use."""
 
 
-class Ledger(FileVerbs, RunVerbs, OutboxVerbs):
+class Ledger(FileVerbs, RunVerbs, RootVerbs, OutboxVerbs):
     """The verbs. Every method runs on the ledger's thread, inside a transaction that the caller opened."""
 
     def __init__(self, connection: sqlite3.Connection, *, keep_notices: bool) -> None:
@@ -93,14 +94,24 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA busy_timeout = 10000")
-    db.execute("PRAGMA foreign_keys = ON")
     version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-        db.executescript(f"BEGIN;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
-    elif version != SCHEMA_VERSION:
+    if version > SCHEMA_VERSION:
         db.close()
         raise LedgerError(
-            f"{path}: written by another version of landingd (ledger schema {version}, this one has {SCHEMA_VERSION})"
+            f"{path}: written by a later version of landingd (ledger schema {version}, this one has {SCHEMA_VERSION})"
         )
+    if version < SCHEMA_VERSION:
+        _bring_up(db, version)
+    db.execute("PRAGMA foreign_keys = ON")
     return db
+
+
+def _bring_up(db: sqlite3.Connection, version: int) -> None:
+    """Create the tables, or bring those of an older version up to this one, in one transaction."""
+    here = resources.files(__package__)
+    schema = here.joinpath("schema.sql").read_text(encoding="utf-8")
+    script = schema
+    if version == 1:
+        aside, back = here.joinpath("from_1_to_2.sql").read_text(encoding="utf-8").split("-- (schema.sql)\n")
+        script = f"{aside}\n{schema}\n{back}"
+    db.executescript(f"BEGIN;\n{script}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from landingd.model import AttemptKey, Result, RunState, Stats, TaskState, TriggerType
+from landingd.model import AttemptKey, ExpectationCount, Result, RunState, Stats, TaskState, TriggerType
 
 Row = sqlite3.Row
 
@@ -57,7 +57,10 @@ class RunVerbs:
         file_ids: Sequence[int],
         now_s: float,
     ) -> int | None:
-        """Accept a trigger key: a queued run with its tasks and files. None if the key was accepted before."""
+        """Accept a trigger key: a queued run with its tasks and files, each for what is wanted of it.
+
+        None if the key was accepted before.
+        """
         row = self._db.execute(
             "INSERT INTO runs (job, trigger_type, trigger_key, parameters, state, queued_at_s) "
             "VALUES (?, ?, ?, ?, 'QUEUED', ?) ON CONFLICT (job, trigger_key) DO NOTHING RETURNING run_id",
@@ -67,9 +70,14 @@ class RunVerbs:
             return None
         run_id = int(row["run_id"])
         self.set_tasks(run_id, tasks)
-        self._db.executemany("INSERT INTO run_files VALUES (?, ?)", [(run_id, file_id) for file_id in file_ids])
         self._db.executemany(
-            "UPDATE files SET run_id = ?, reason = 'in run ' || ? WHERE file_id = ?",
+            "INSERT INTO run_files (run_id, file_id, action) SELECT ?, file_id, coalesce(wanted, 'load') FROM files "
+            "WHERE file_id = ?",
+            [(run_id, file_id) for file_id in file_ids],
+        )
+        self._db.executemany(
+            "UPDATE files SET run_id = ?, wanted = NULL, turns = turns + 1, "
+            "reason = iif(state = 'waiting', 'in run ' || ?, reason) WHERE file_id = ?",
             [(run_id, run_id, file_id) for file_id in file_ids],
         )
         return run_id
@@ -133,8 +141,14 @@ class RunVerbs:
             "UPDATE files SET reason = 'run ' || ?1 || "
             "CASE WHEN ?2 = 'SUCCESS' THEN ' has seen it; no task of it loads files' "
             "ELSE ' ended ' || ?2 || ' before it was loaded; landingd repair ' || ?1 END "
-            "WHERE run_id = ?1 AND state = 'waiting'",
+            "WHERE run_id = ?1 AND state = 'waiting' AND wanted IS NULL AND NOT leaving",
             (run_id, result.value),
+        )
+        self._db.execute(
+            "UPDATE files SET state = 'retracted', leaving = 0, reason = 'removed before it was loaded' "
+            "WHERE run_id = ?1 AND state = 'waiting' AND wanted IS NULL AND leaving "
+            "AND NOT EXISTS (SELECT 1 FROM loads WHERE loads.file_id = files.file_id)",
+            (run_id,),
         )
 
     def repair_run(self, run_id: int, task_keys: Sequence[str], *, now_s: float) -> int:
@@ -160,7 +174,8 @@ class RunVerbs:
         """Rows read, loaded and rejected by the run's ingest tasks, and files quarantined."""
         row = self._db.execute(
             "SELECT coalesce(sum(rows_in), 0) AS rows_in, coalesce(sum(rows_loaded), 0) AS rows_loaded, "
-            "coalesce(sum(rows_rejected), 0) AS rows_rejected FROM loads WHERE run_id = ?",
+            "coalesce(sum(rows_rejected), 0) AS rows_rejected, coalesce(sum(rows_dropped), 0) AS rows_dropped, "
+            "coalesce(sum(rows_rescued), 0) AS rows_rescued FROM loads WHERE run_id = ?",
             (run_id,),
         ).fetchone()
         bad = self._db.execute(
@@ -236,6 +251,13 @@ class RunVerbs:
             "worked_ms = ?, how = ?, started_at_s = coalesce(?, started_at_s) "
             "WHERE run_id = ? AND task_key = ? AND attempt = ?",
             (now_s, outcome, error, *did, key.run_id, key.task_key, key.attempt),
+        )
+
+    def count_expectations(self, key: AttemptKey, counts: Sequence[ExpectationCount]) -> None:
+        """How the rows of a committed attempt did by each expectation of its table."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO expectations VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(key.run_id, key.task_key, key.attempt, c.name, c.on_violation, c.passed, c.failed) for c in counts],
         )
 
     def set_task(

@@ -3,13 +3,16 @@
 
 -- One row for each file version. A version is a path and the hash of its content; `content_hash` is NULL while the
 -- file is still being written.
-CREATE TABLE files (
+CREATE TABLE IF NOT EXISTS files (
     file_id INTEGER PRIMARY KEY AUTOINCREMENT,
     job TEXT NOT NULL,
     path BLOB NOT NULL,                  -- below the landing root, as bytes
     name TEXT NOT NULL,                  -- the same for people
     content_hash TEXT,                   -- SHA-256, hex
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'loaded', 'quarantined', 'replaced')),
+    state TEXT NOT NULL
+        CHECK (state IN ('waiting', 'loaded', 'duplicate', 'quarantined', 'replaced', 'retracted')),
+    presence TEXT NOT NULL DEFAULT 'present' -- what became of its bytes at the path
+        CHECK (presence IN ('present', 'removed', 'overwritten', 'archived', 'deleted')),
     reason TEXT NOT NULL DEFAULT '',
     evidence TEXT NOT NULL DEFAULT '',   -- why it was taken to be complete
     size INTEGER NOT NULL,
@@ -17,22 +20,36 @@ CREATE TABLE files (
     ctime_ns INTEGER NOT NULL,
     inode INTEGER NOT NULL,
     device INTEGER NOT NULL,
-    records INTEGER,                     -- counted while hashing, header included
+    facts TEXT NOT NULL DEFAULT '{}',    -- JSON: what hashing found besides: records, utf8, ...
+    taken_by TEXT NOT NULL DEFAULT '',   -- keys of the ingest tasks that take this name, as JSON
     duplicates INTEGER NOT NULL DEFAULT 0, -- how often the same bytes came again
+    duplicate_of INTEGER REFERENCES files (file_id),
+    keeps_older INTEGER NOT NULL DEFAULT 0, -- 1: older versions of the path stay loaded (on_change: append)
+    wanted TEXT CHECK (wanted IN ('load', 'reload', 'retract')), -- what the next run is to do with it
+    leaving INTEGER NOT NULL DEFAULT 0,  -- 1: loaded, and its rows are to leave
+    turns INTEGER NOT NULL DEFAULT 0,    -- how often it was given to a run
+    failures INTEGER NOT NULL DEFAULT 0, -- attempts that it has broken when it was alone in them
     seen_at_s REAL NOT NULL,
     complete_at_s REAL,
     loaded_at_s REAL,
-    run_id INTEGER REFERENCES runs (run_id)
+    run_id INTEGER REFERENCES runs (run_id), -- the newest run that it was given to
+    archive_path BLOB,                   -- below the archive root, where it lies there
+    cleaned_at_s REAL,                   -- when it was archived or deleted
+    cleanup_failures INTEGER NOT NULL DEFAULT 0,
+    cleanup_error TEXT,
+    cleanup_retry_at_s REAL
 ) STRICT;
-CREATE UNIQUE INDEX files_loaded ON files (job, path) WHERE state = 'loaded';
-CREATE UNIQUE INDEX files_waiting ON files (job, path) WHERE state = 'waiting';
-CREATE INDEX files_pending ON files (job, file_id) WHERE state = 'waiting' AND run_id IS NULL;
-CREATE INDEX files_path ON files (path, job, file_id);
-CREATE INDEX files_state ON files (state, job);
-CREATE INDEX files_run ON files (run_id);
+CREATE UNIQUE INDEX IF NOT EXISTS files_incomplete ON files (job, path) WHERE state = 'waiting' AND content_hash IS NULL;
+CREATE INDEX IF NOT EXISTS files_pending ON files (job, file_id) WHERE wanted IS NOT NULL;
+CREATE INDEX IF NOT EXISTS files_path ON files (path, job, file_id);
+CREATE INDEX IF NOT EXISTS files_state ON files (state, job);
+CREATE INDEX IF NOT EXISTS files_run ON files (run_id);
+CREATE INDEX IF NOT EXISTS files_hash ON files (content_hash, job) WHERE state IN ('waiting', 'loaded');
+CREATE INDEX IF NOT EXISTS files_duplicates ON files (duplicate_of) WHERE state = 'duplicate';
+CREATE INDEX IF NOT EXISTS files_present ON files (job, path) WHERE presence = 'present';
 
--- What came of a file in each ingest task: rows_in = rows_loaded + rows_rejected.
-CREATE TABLE loads (
+-- What came of a file in each ingest task: rows_in = rows_loaded + rows_rejected + rows_dropped.
+CREATE TABLE IF NOT EXISTS loads (
     file_id INTEGER NOT NULL REFERENCES files (file_id),
     task_key TEXT NOT NULL,
     run_id INTEGER NOT NULL,
@@ -40,13 +57,15 @@ CREATE TABLE loads (
     rows_in INTEGER NOT NULL,
     rows_loaded INTEGER NOT NULL,
     rows_rejected INTEGER NOT NULL,
+    rows_dropped INTEGER NOT NULL DEFAULT 0, -- by an expectation
+    rows_rescued INTEGER NOT NULL DEFAULT 0, -- of the loaded ones those with something in _rescued_data
     loaded_at_s REAL NOT NULL,
     PRIMARY KEY (file_id, task_key)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX loads_run ON loads (run_id);
+CREATE INDEX IF NOT EXISTS loads_run ON loads (run_id);
 
 -- One row for each trigger key that was accepted, once.
-CREATE TABLE runs (
+CREATE TABLE IF NOT EXISTS runs (
     run_id INTEGER PRIMARY KEY AUTOINCREMENT,
     job TEXT NOT NULL,
     trigger_type TEXT NOT NULL,
@@ -61,15 +80,17 @@ CREATE TABLE runs (
     ended_at_s REAL,
     UNIQUE (job, trigger_key)
 ) STRICT;
-CREATE INDEX runs_open ON runs (job, run_id) WHERE state <> 'TERMINATED';
+CREATE INDEX IF NOT EXISTS runs_open ON runs (job, run_id) WHERE state <> 'TERMINATED';
 
-CREATE TABLE run_files (
+CREATE TABLE IF NOT EXISTS run_files (
     run_id INTEGER NOT NULL REFERENCES runs (run_id),
     file_id INTEGER NOT NULL REFERENCES files (file_id),
+    action TEXT NOT NULL DEFAULT 'load' CHECK (action IN ('load', 'reload', 'retract')),
+    part INTEGER NOT NULL DEFAULT 0,     -- parts are loaded one after another: a batch is split to find a culprit
     PRIMARY KEY (run_id, file_id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE tasks (
+CREATE TABLE IF NOT EXISTS tasks (
     run_id INTEGER NOT NULL REFERENCES runs (run_id),
     task_key TEXT NOT NULL,
     position INTEGER NOT NULL,
@@ -86,7 +107,7 @@ CREATE TABLE tasks (
     PRIMARY KEY (run_id, task_key)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE attempts (
+CREATE TABLE IF NOT EXISTS attempts (
     run_id INTEGER NOT NULL,
     task_key TEXT NOT NULL,
     attempt INTEGER NOT NULL,
@@ -102,7 +123,26 @@ CREATE TABLE attempts (
     PRIMARY KEY (run_id, task_key, attempt)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE repairs (
+-- How the rows of a committed attempt did by each expectation of its table.
+CREATE TABLE IF NOT EXISTS expectations (
+    run_id INTEGER NOT NULL,
+    task_key TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    on_violation TEXT NOT NULL,          -- warn, drop, quarantine, fail
+    passed INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    PRIMARY KEY (run_id, task_key, attempt, name)
+) STRICT, WITHOUT ROWID;
+
+-- What each watched directory lay on when it was last seen: one that is unmounted is not one that is empty.
+CREATE TABLE IF NOT EXISTS roots (
+    directory TEXT PRIMARY KEY,          -- below the landing root
+    mount TEXT NOT NULL,                 -- "<type> <source> <mount point>"
+    seen_at_s REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS repairs (
     run_id INTEGER NOT NULL REFERENCES runs (run_id),
     repair INTEGER NOT NULL,
     requested_at_s REAL NOT NULL,
@@ -112,7 +152,7 @@ CREATE TABLE repairs (
 
 -- Written with the state change that it tells of, deleted once the broker has acknowledged it.
 -- `event_id` is made from what happened, not drawn: the same event told twice carries the same one.
-CREATE TABLE outbox (
+CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     event_id TEXT NOT NULL UNIQUE,
     topic TEXT NOT NULL,                 -- below <root>/<node>/
