@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 from landingd.edge import jobfiles
 from landingd.edge.jobfiles import later, tree
 from landingd.errors import Problem
-from landingd.model import FileArrival, Ingest, Job, Parameter, Place, Task
+from landingd.model import (
+    Cleanup,
+    Expectation,
+    FileArrival,
+    Ingest,
+    Job,
+    OnChange,
+    OnDelete,
+    OnDuplicate,
+    OnViolation,
+    Parameter,
+    Place,
+    Task,
+)
 
 GOOD = """\
 # Revenue, for the shop
@@ -24,6 +37,14 @@ triggers:
       wait_after_last_change_seconds: 0.5
       min_time_between_triggers_seconds: 60
       max_files_per_trigger: 10
+      marker: "{name}.done"
+      incomplete_after_seconds: 60
+      on_duplicate: load
+      on_change: append
+      on_delete: retract
+      cleanup: archive
+      cleanup_after_seconds: 5
+      archive_retention_days: 2
   - file_arrival: {path: returns, exclude: ["a*", "b*"], recursive: false}
 parameters:
   - {name: month, default: Oct, choices: [Oct, Nov]}
@@ -41,7 +62,12 @@ tasks:
       schema_evolution: add_new_columns
       max_rejected_percent: 2.5
       nulls: ["", NULL-ish, -1]
+      rename: {uid: user id}
+      read_options: {quote: "'", encoding: latin-1, max_line_size: 100}
     table: bronze.events
+    expectations:
+      - {name: has_user, expect: '"user id" IS NOT NULL', on_violation: quarantine}
+      - {name: dear, expect: price > 100}
   - task_key: silver_events
     depends_on: [{task_key: bronze_events}]
     sql: silver_events.sql
@@ -129,6 +155,14 @@ def test_a_good_file_says_what_it_says(pipelines):
                     wait_after_last_change_s=0.5,
                     min_time_between_triggers_s=60.0,
                     max_files_per_trigger=10,
+                    marker="{name}.done",
+                    incomplete_after_s=60.0,
+                    on_duplicate=OnDuplicate.LOAD,
+                    on_change=OnChange.APPEND,
+                    on_delete=OnDelete.RETRACT,
+                    cleanup=Cleanup.ARCHIVE,
+                    cleanup_after_s=5.0,
+                    archive_retention_s=2 * 86400.0,
                 ),
                 FileArrival("returns", exclude=("a*", "b*"), recursive=False),
             ),
@@ -141,41 +175,48 @@ def test_a_good_file_says_what_it_says(pipelines):
             tasks=(
                 Task(
                     "bronze_events",
-                    at(20),
+                    at(28),
                     ingest=Ingest(
                         pattern="events-*",
                         delimiter="\t",
                         schema_hints={"price": "DECIMAL(10,2)", "user id": "BIGINT"},
                         max_rejected_percent=2.5,
                         nulls=("", "NULL-ish", "-1"),
+                        rename={"uid": "user id"},
+                        encoding="latin-1",
+                        read_options={"quote": "'", "max_line_size": 100},
                     ),
                     table="bronze.events",
+                    expectations=(
+                        Expectation("has_user", '"user id" IS NOT NULL', OnViolation.QUARANTINE, at(42)),
+                        Expectation("dear", "price > 100", OnViolation.WARN, at(43)),
+                    ),
                 ),
                 Task(
                     "silver_events",
-                    at(31),
+                    at(44),
                     depends_on=("bronze_events",),
-                    depends_on_places=(at(32),),
+                    depends_on_places=(at(45),),
                     sql="select *\nfrom bronze.events\n",
                     sql_file="pipelines/ecommerce/silver_events.sql",
                     table="silver.events",
                 ),
                 Task(
                     "gold_revenue",
-                    at(35),
+                    at(48),
                     depends_on=("silver_events", "bronze_events"),
-                    depends_on_places=(at(37), at(38)),
+                    depends_on_places=(at(50), at(51)),
                     sql="select 2",
                     sql_file="pipelines/ecommerce/sql/gold.sql",
                     table="gold.revenue",
                     refresh="full",
                     parameters={"label": "{{job.parameters.month}} {{job.run_id}}", "top": "5"},
-                    parameter_places={"label": at(43), "top": at(44)},
+                    parameter_places={"label": at(56), "top": at(57)},
                     max_retries=-1,
                     min_retry_interval_s=1.5,
                     timeout_s=60.0,
                 ),
-                Task("tidy", at(48), sql="vacuum", sql_file="pipelines/ecommerce/tidy.sql"),
+                Task("tidy", at(61), sql="vacuum", sql_file="pipelines/ecommerce/tidy.sql"),
             ),
         )
     ]
@@ -575,7 +616,92 @@ WRONG = {
         arrival("path: in\n      max_files_per_trigger: true"),
         [(4, "'max_files_per_trigger' must be a whole number, found true", None)],
     ),
-    "a marker": (arrival("path: in\n      marker: x"), [(4, "'marker' is not supported yet", None)]),
+    "a marker in another folder": (
+        arrival("path: in\n      marker: done/x"),
+        [(4, "'marker' names a file beside the data files, found text 'done/x'", "leave the folder out")],
+    ),
+    "a marker and a manifest": (
+        arrival("path: in\n      marker: x\n      manifest: y"),
+        [(5, "'manifest' stands beside 'marker'", "leave one of them out")],
+    ),
+    "a policy that is misspelt": (
+        arrival("path: in\n      on_delete: retrct"),
+        [(4, "'on_delete' must be 'keep' or 'retract', found text 'retrct'", "did you mean 'retract'?")],
+    ),
+    "a retention without an archive": (
+        arrival("path: in\n      archive_retention_days: 3"),
+        [(4, "'archive_retention_days' means nothing without 'cleanup: archive'", None)],
+    ),
+    "a delay without a cleanup": (
+        arrival("path: in\n      cleanup_after_seconds: 3"),
+        [(4, "'cleanup_after_seconds' means nothing without 'cleanup: archive' or 'cleanup: delete'", None)],
+    ),
+    "a policy of the trigger in the task": (
+        sql_task("on_change: append"),
+        [(3, "'on_change' does not belong here", "it belongs in the trigger's 'file_arrival'")],
+    ),
+    "a reader's option outside of read_options": (
+        ingest("quote: x"),
+        [(6, "'quote' does not belong here", "it belongs in 'read_options'")],
+    ),
+    "an unknown reader's option": (
+        ingest("read_options: {qoute: x}"),
+        [(6, "there is no read option 'qoute' for csv", "did you mean 'quote'?")],
+    ),
+    "a reader's option of another format": (
+        ingest("format: parquet\n      read_options: {quote: x}"),
+        [(7, "there is no read option 'quote' for parquet", "for parquet: binary_as_string")],
+    ),
+    "a reader's option of another kind": (
+        ingest("read_options: {max_line_size: true}"),
+        [(6, "'max_line_size' must be a whole number, found true", None)],
+    ),
+    "an encoding that is not read": (
+        ingest("read_options: {encoding: ebcdic}"),
+        [(6, "encoding 'ebcdic' is not read", "one of utf-8, utf-16, latin-1, windows-1252")],
+    ),
+    "a quote of two characters": (
+        ingest("read_options: {quote: ab}"),
+        [(6, "'quote' must be one character, found text 'ab'", None)],
+    ),
+    "no header and no schema": (
+        ingest("read_options: {header: false}"),
+        [(6, "without a header the columns have no names", "give all of them as `schema`")],
+    ),
+    "a column renamed to a name of our own": (
+        ingest("rename: {a: _row}"),
+        [(6, "column 'a' cannot be renamed to '_row'", None)],
+    ),
+    "two columns renamed to one": (
+        ingest("rename: {a: x, b: X}"),
+        [(6, "'rename' gives the name 'X' twice", None)],
+    ),
+    "expectations of a script": (
+        sql_task("expectations: [{name: a, expect: b}]"),
+        [(3, "'expectations' are about the rows of a table, and this task has none", None)],
+    ),
+    "an expectation without a name": (
+        sql_task("table: gold.a, expectations: [{expect: b}]"),
+        [(3, "an expectation needs a 'name'", None)],
+    ),
+    "an expectation that expects nothing": (
+        sql_task("table: gold.a, expectations: [{name: b}]"),
+        [(3, "an expectation needs 'expect'", 'for example: expect: "user_id IS NOT NULL"')],
+    ),
+    "an expectation told twice": (
+        sql_task("table: gold.a, expectations: [{name: b, expect: x}, {name: B, expect: y}]"),
+        [(3, "expectation 'B' is declared twice", None)],
+    ),
+    "an action that is misspelt": (
+        sql_task("table: gold.a, expectations: [{name: b, expect: x, on_violation: dorp}]"),
+        [
+            (
+                3,
+                "'on_violation' must be 'warn' or 'drop' or 'quarantine' or 'fail', found text 'dorp'",
+                "did you mean 'drop'?",
+            )
+        ],
+    ),
     # tasks
     "a task without a key": ("tasks:\n  - sql: a.sql\n", [(2, "a task needs a 'task_key'", None)]),
     "a key with a blank": (
@@ -745,16 +871,22 @@ WRONG = {
         [(3, "'ingest' must be a mapping, found text 'csv'", None)],
     ),
     "a format to come": (
-        ingest("format: json"),
-        [(6, "format 'json' is not supported yet", "write 'csv'")],
+        ingest("format: avro"),
+        [(6, "format 'avro' is not supported yet", "write 'csv' or 'json' or 'parquet'")],
     ),
     "a format that is misspelt": (
         ingest("format: cvs"),
-        [(6, "'format' must be 'csv', found text 'cvs'", "did you mean 'csv'?")],
+        [(6, "'format' must be 'csv' or 'json' or 'parquet', found text 'cvs'", "did you mean 'csv'?")],
     ),
     "an evolution to come": (
-        ingest("schema_evolution: rescue"),
-        [(6, "schema_evolution 'rescue' is not supported yet", "write 'add_new_columns'")],
+        ingest("schema_evolution: fail_on_new_columns"),
+        [
+            (
+                6,
+                "schema_evolution 'fail_on_new_columns' is not supported yet",
+                "write 'add_new_columns' or 'rescue' or 'fail' or 'none'",
+            )
+        ],
     ),
     "a delimiter of two characters": (
         ingest("delimiter: '||'"),
@@ -788,7 +920,7 @@ WRONG = {
         ingest("schema_hints: a BIGINT, A INT"),
         [(6, "'schema_hints' names column 'A' twice", None)],
     ),
-    "a key of Auto Loader": (ingest("header: true"), [(6, "'header' is not supported yet", None)]),
+    "a key of Auto Loader": (ingest("skip_rows: 1"), [(6, "'skip_rows' is not supported yet", None)]),
     "an anchor that repeats a fault": (
         ("tasks:\n  - {task_key: a, sql: a.sql, parameters: &p [x]}\n  - {task_key: b, sql: a.sql, parameters: *p}\n"),
         [

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +123,39 @@ def test_a_ledger_of_another_version_is_refused(path):
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(LedgerError, match=r"ledger schema 99"):
         LedgerThread(path)
+
+
+async def test_a_ledger_of_the_version_before_is_brought_up_and_nothing_in_it_is_lost(path, tmp_path):
+    old = (Path(__file__).parent / "data" / "ledger_schema_1.sql").read_text(encoding="utf-8")
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(old)
+    LedgerThread(tmp_path / "new.sqlite").close()
+    ledger = LedgerThread(path)
+    assert await ledger.transact(lambda v: v.pending_files("shop", 10)) == [3]
+    assert {p: k.file_id for p, k in (await ledger.transact(lambda v: v.known_files("shop"))).items()} == {
+        b"in/a": 2,
+        b"in/b": 3,
+        b"in/d": 9,
+    }
+    assert await ledger.transact(lambda v: v.incomplete("shop")) == [b"in/c"]
+    assert await ledger.transact(lambda v: v.run_file_ids(7)) == [1, 2, 9]
+    assert await ledger.transact(lambda v: v.add_version(arrival())) == 21
+    ledger.close()
+    columns = "file_id, state, presence, wanted, facts ->> 'records'"
+    assert looked_up(path, f"SELECT {columns} FROM files WHERE file_id < 10") == [
+        (1, "replaced", "overwritten", None, 3),
+        (2, "loaded", "present", None, 4),
+        (3, "waiting", "present", "load", 5),
+        (4, "waiting", "present", None, None),
+        (9, "quarantined", "present", None, 0),
+    ]
+    schema = (
+        "SELECT s.type, s.name, c.name, c.type, c.[notnull], c.dflt_value FROM sqlite_schema s "
+        "LEFT JOIN pragma_table_info(s.name) c WHERE s.name NOT LIKE 'sqlite_%' ORDER BY 1, 2, 3"
+    )
+    assert looked_up(path, schema) == looked_up(tmp_path / "new.sqlite", schema)
+    assert looked_up(path, "PRAGMA foreign_key_check") == []
+    LedgerThread(path).close()
 
 
 def test_a_value_of_the_wrong_kind_is_refused(path):

@@ -20,21 +20,17 @@ from watchdog.events import FileClosedEvent
 from watchdog.observers import Observer, inotify, inotify_c
 
 from landingd.edge import landing, watch
-from landingd.edge.watch import Blind, Watch
+from landingd.edge.watch import Blind, Watch, asking
 from landingd.model import Hint
 
 TIMEOUT_S = 30
 
 
 class Watched:
-    """A Watch whose callbacks fill one queue, in the order in which they are made.
-
-    Except for the news of files that were just created: they precede almost everything, and have a queue of their own.
-    """
+    """A Watch whose callbacks fill one queue, in the order in which they are made."""
 
     def __init__(self, *roots: Path, recursive: bool = False) -> None:
         self.queue: queue.Queue[tuple[bytes, object]] = queue.Queue()
-        self.created: queue.Queue[bytes] = queue.Queue()
         self.watch = Watch(self.took, self.took)
         for root in roots:
             self.watch.add(root, recursive)
@@ -42,10 +38,7 @@ class Watched:
         self._sentinels = count()
 
     def took(self, path: bytes, what: object) -> None:
-        if what is Hint.CREATED:
-            self.created.put(path)
-        else:
-            self.queue.put((path, what))
+        self.queue.put((path, what))
 
     def next(self) -> tuple[bytes, object]:
         return self.queue.get(timeout=TIMEOUT_S)
@@ -102,20 +95,43 @@ def test_a_file_written_in_place_is_closed_once(landing_dir, watched):
 
 
 @pytest.mark.parametrize("recursive", [False, True])
-def test_a_file_that_is_held_open_is_told_of_before_its_close(landing_dir, watched, recursive):
+def test_a_file_that_is_held_open_is_told_of_once_by_a_check(landing_dir, watched, recursive):
     seen = watched(landing_dir, recursive=recursive)
     with (landing_dir / "a.csv").open("w"):
-        assert seen.created.get(timeout=TIMEOUT_S) == b(landing_dir / "a.csv")
+        assert seen.all_so_far(landing_dir) == []
+        for _ in range(2):
+            assert seen.watch.check() == []
+        assert seen.next() == (b(landing_dir / "a.csv"), Hint.CREATED)
         assert seen.queue.empty()
+    assert seen.all_so_far(landing_dir) == [(b(landing_dir / "a.csv"), Hint.CLOSED)]
+
+
+def test_a_file_that_is_closed_needs_no_word_of_its_creation(landing_dir, watched):
+    seen = watched(landing_dir)
+    (landing_dir / "a.csv").touch()
     assert seen.next() == (b(landing_dir / "a.csv"), Hint.CLOSED)
+    assert seen.watch.check() == []
+    assert seen.queue.empty()
 
 
 def test_a_hard_link_which_nobody_closes_is_told_of(landing_dir, tmp_path, watched):
     (tmp_path / "a.csv").write_text("x")
     seen = watched(landing_dir)
     (landing_dir / "a.csv").hardlink_to(tmp_path / "a.csv")
-    assert seen.created.get(timeout=TIMEOUT_S) == b(landing_dir / "a.csv")
     assert seen.all_so_far(landing_dir) == []
+    seen.watch.check()
+    assert seen.next() == (b(landing_dir / "a.csv"), Hint.CREATED)
+
+
+def test_a_root_that_is_to_be_watched_again_is_watched_by_the_next_check(landing_dir, watched):
+    seen = watched(landing_dir)
+    before = seen.emitter()
+    seen.watch.watch_again(landing_dir)
+    assert seen.watch.check() == []
+    assert seen.next() == (b(landing_dir), "watched from now on")
+    assert seen.emitter() is not before
+    (landing_dir / "a.csv").touch()
+    assert seen.next() == (b(landing_dir / "a.csv"), Hint.CLOSED)
 
 
 def test_a_file_moved_in_from_outside_is_moved(landing_dir, tmp_path, watched):
@@ -442,7 +458,7 @@ def test_a_callback_that_fails_ends_nothing_and_its_hint_is_made_good_by_a_scan(
     failed = threading.Event()
 
     def fails_once(path: bytes, hint: object) -> None:
-        if hint is Hint.CLOSED and not failed.is_set():
+        if not failed.is_set():
             failed.set()
             raise RuntimeError("Event loop is closed")
         seen.took(path, hint)
@@ -515,12 +531,12 @@ def test_the_warning_with_all_watches_in_it_is_dropped(landing_dir, watched):
 
 def test_the_names_that_watchdog_does_not_promise_are_still_there(landing_dir, watched):
     """If this fails, watchdog has changed: read edge/watch.py beside its new observers/inotify.py."""
-    assert watch._slim_observer is not None
+    assert watch.slim_observer is not None
     seen = watched(landing_dir, recursive=True)
     observer, emitter = seen.watch._observer, seen.emitter()
-    assert isinstance(emitter, watch._Emitter)  # _emitter_class is read
+    assert isinstance(emitter, asking._Emitter)  # _emitter_class is read
     assert isinstance(observer._inotify_fd, inotify_c.InotifyFD)
-    assert isinstance(emitter._inotify, watch._Group)
+    assert isinstance(emitter._inotify, asking._Group)
     assert b(landing_dir) in emitter._inotify._active_callbacks_by_path
     for cls, overridden in [
         (inotify.InotifyFullEmitter, ["on_thread_start", "build_and_queue_event"]),
@@ -552,7 +568,7 @@ def test_the_mask_asks_for_what_can_complete_a_file_and_nothing_else(landing_dir
 def test_without_those_names_the_plain_observer_hints_and_checks_ask_for_scans(
     landing_dir, tmp_path, watched, monkeypatch
 ):
-    monkeypatch.setattr(watch, "_slim_observer", None)
+    monkeypatch.setattr(watch, "slim_observer", None)
     seen = watched(landing_dir, recursive=True)
     assert type(seen.watch._observer) is Observer
     assert FileClosedEvent in seen.emitter()._event_filter

@@ -7,18 +7,18 @@ tree as DuckDB's parser gives it (`json_serialize_sql`). What it does not know, 
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from landingd.model import RefreshMode
+from landingd.model import Expectation, OnViolation, RefreshMode
 
 Tree = Mapping[str, Any]
 
 VOLATILE = frozenset({
     "random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "setseed", "nextval", "currval", "now", "current_date",
     "current_time", "current_timestamp", "current_localtime", "current_localtimestamp", "get_current_time",
-    "get_current_timestamp", "transaction_timestamp", "today", "txid_current", "getvariable", "current_setting",
+    "get_current_timestamp", "transaction_timestamp", "today", "txid_current", "getvariable", "current_setting", "ago",
 })  # fmt: skip
 """Functions whose answer depends on more than their arguments."""
 
@@ -173,10 +173,39 @@ def tables_read(statement: Tree) -> frozenset[str]:
     return frozenset(table_name(p) for p in _walk(statement) if p.get("type") == "BASE_TABLE" and p["schema_name"])
 
 
-def definition(select: str, refresh: Refresh, above: Mapping[str, str]) -> str:
+def why_not_of_one_row(expression: Tree, *, fickle: Collection[str]) -> str | None:
+    """What keeps an expectation from being a statement about one row for ever; None if nothing does.
+
+    `fickle` are DuckDB's functions that need not answer the same for the same arguments. That an expression has no
+    aggregates is left to the binder, which refuses them in a WHERE clause.
+    """
+    return next(filter(None, (_obstacle_in_expression(part, fickle) for part in _walk(expression))), None)
+
+
+def _obstacle_in_expression(part: Tree, fickle: Collection[str]) -> str | None:
+    match part.get("class"):
+        case "STAR":
+            return "names columns by *"
+        case "POSITIONAL_REFERENCE":
+            return "names a column by its number"
+        case "FUNCTION":
+            name = str(part["function_name"]).casefold()
+            return _function_obstacle(part, {name}) or (
+                f"{name}() gives another answer each time" if name in fickle else None
+            )
+        case _:
+            return _part_obstacle(part, ())
+
+
+def definition(
+    select: str, refresh: Refresh, above: Mapping[str, str], expectations: Sequence[Expectation] = ()
+) -> str:
     """A hash of what a table is made from: its SELECT, how it is refreshed, and the definitions above it.
 
-    `above` maps each table that it reads to that table's definition (raw tables have none).
+    `above` maps each table that it reads to that table's definition (raw tables have none). What is expected of its
+    rows is part of it, but for mere warnings, whatever they say the rows are the same.
     """
     parts = [select, refresh.mode.value, *(f"{table}={above[table]}" for table in sorted(above))]
+    decisive = [e for e in expectations if e.on_violation is not OnViolation.WARN]
+    parts += [part for e in decisive for part in (e.on_violation.value, e.name, e.expect)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -13,7 +13,7 @@ from landingd.core import graph, references, refresh
 from landingd.edge import jobfiles
 from landingd.edge.engine.binding import Binding, Bound
 from landingd.errors import EngineError, JobFileError, NotFoundError, Problem, did_you_mean
-from landingd.model import Job, Task
+from landingd.model import Expectation, Job, Task
 
 Columns = Mapping[str, Mapping[str, str]]
 
@@ -66,6 +66,9 @@ def _bind(jobs: list[Job], binding: Binding, problems: list[Problem]) -> Catalog
         if task.ingest and task.table:
             binding.add_raw_table(task.table, task.ingest.schema_hints, whole=task.ingest.schema_is_whole)
     draft = _Draft(binding, problems, tracked={table for table, (_, task) in tasks.items() if task.ingest})
+    for _, task in tasks.values():
+        if task.ingest:
+            draft.expect(task)
     for job, task in _upstream_first(tasks, binding, problems):
         draft.add_table(job, task)
     for job in jobs:
@@ -103,18 +106,41 @@ class _Draft:
             self.tracked.add(table)
         above = {t: self.definitions[t] for t in refresh.tables_read(statement) if t in self.definitions}
         self.refreshes[table] = chosen
-        self.definitions[table] = refresh.definition(task.sql, chosen, above)
+        self.definitions[table] = refresh.definition(task.sql, chosen, above, task.expectations)
         names, tracked = _parameter_names(job, task), chosen.upstream is not None
-        self.note(task, self.binding.bind_table(task.table, task.sql, names, tracked=tracked))
+        bound = self.binding.bind_table(task.table, task.sql, names, tracked=tracked)
+        self.note(task, bound)
+        if bound.error is None:
+            self.expect(task)
+
+    def expect(self, task: Task) -> None:
+        """Bind what is expected of the rows of the task's table."""
+        for expected in task.expectations:
+            bound = self._bind_expectation(str(task.table), expected.expect)
+            if bound.error is not None:
+                what = f"{expected.expect!r} {bound.error}"
+                self.problems.append(_expectation_problem(expected, what, bound.hint))
+            elif bound.missing:
+                self.unbound.append(_expectation_problem(expected, *_not_bound(bound)))
+
+    def _bind_expectation(self, table: str, expect: str) -> Bound:
+        try:
+            expression = self.binding.parse_expression(expect)
+        except EngineError as error:
+            return Bound(error=error.what)
+        obstacle = refresh.why_not_of_one_row(expression, fickle=self.binding.fickle)
+        if obstacle is not None:
+            return Bound(
+                error=obstacle, hint="an expectation is about one row alone, and holds for ever or not at all"
+            )
+        return self.binding.bind_expression(table, expect)
 
     def note(self, task: Task, bound: Bound) -> None:
         """Keep what binding found."""
         if bound.error is not None:
             self.problems.append(_problem(task, bound.error, bound.hint, line=bound.line))
         elif bound.missing:
-            what = f"not bound: not all columns of {', '.join(bound.missing)} are known yet"
-            hint = "give the ingest task its whole `schema`, or let a first file arrive"
-            self.unbound.append(_problem(task, what, hint))
+            self.unbound.append(_problem(task, *_not_bound(bound)))
 
 
 def _upstream_first(
@@ -169,6 +195,15 @@ def _parameter_names(job: Job, task: Task) -> frozenset[str]:
 
 BUILT_IN_PARAMETERS = frozenset({"run_id", "job_name", "task_key"})
 """Values that every SQL may bind, whatever the job declares."""
+
+
+def _not_bound(bound: Bound) -> tuple[str, str]:
+    what = f"not bound: not all columns of {', '.join(bound.missing)} are known yet"
+    return what, "give the ingest task its whole `schema`, or let a first file arrive"
+
+
+def _expectation_problem(expected: Expectation, what: str, hint: str | None) -> Problem:
+    return Problem(expected.place.file, expected.place.line, f"expectation '{expected.name}': {what}", hint)
 
 
 def _problem(task: Task, what: str, hint: str | None, *, line: int = 0) -> Problem:

@@ -337,15 +337,14 @@ async def make_missing(ledger: LedgerThread, landing_root: Path, directories: It
 
     Made anew on the disk below a share that is not mounted, such a directory would look like one that was emptied.
     """
-    wanted = [
-        directory for directory, _ in directories if not await asyncio.to_thread((landing_root / directory).is_dir)
-    ]
-    for directory in wanted:
-        below = os.fsencode(directory)
-        if not await ledger.transact(partial(Ledger.knows_files_below, directory=below)):
-            await asyncio.to_thread(_make, landing_root, directory)
-
-
-def _make(landing_root: Path, directory: str) -> None:
-    landing_root.mkdir(parents=True, exist_ok=True)
-    landing.make_directory(landing_root, directory)
+    for directory in ("", *(directory for directory, _ in directories)):
+        if await asyncio.to_thread((landing_root / directory).is_dir):
+            continue
+        if await ledger.transact(partial(Ledger.knows_files_below, directory=os.fsencode(directory))):
+            log.warning("root_not_created", directory=directory or ".", why="missing, and files are known to lie in it")
+            if not directory:
+                return
+        elif directory:
+            await asyncio.to_thread(landing.make_directory, landing_root, directory)
+        else:
+            await asyncio.to_thread(lambda: landing_root.mkdir(parents=True, exist_ok=True))

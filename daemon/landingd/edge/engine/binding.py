@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -41,6 +41,9 @@ class Binding:
             self._create(table, columns)
         self._db.execute("SET enable_external_access = false").fetchall()
         self.functions = self._functions()
+        """Those that look at one row and say the same for the same arguments."""
+        self.fickle = self._fickle()
+        """Those that look at one row and need not."""
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +67,13 @@ class Binding:
             "row",
             "list_value",
         }
+
+    def _fickle(self) -> frozenset[str]:
+        rows = self._db.execute(
+            "SELECT lower(function_name) FROM duckdb_functions() "
+            "WHERE function_type = 'scalar' AND stability <> 'CONSISTENT' GROUP BY 1"
+        ).fetchall()
+        return frozenset(row[0] for row in rows)
 
     def _create(self, table: str, columns: Mapping[str, str]) -> None:
         listed = ", ".join(f"{ident(name)} {sql_type}" for name, sql_type in columns.items())
@@ -94,6 +104,29 @@ class Binding:
                 f"a table is made by one SELECT; this file has {len(statements)} statements", permanent=True
             )
         return statements[0]
+
+    def parse_expression(self, text: str) -> selects.Tree:
+        """The tree of the one expression in a text; raises EngineError where it holds anything else."""
+        # On lines of its own: what an expression in brackets can be, and nothing that would close them.
+        statements = selects.parse(self._db, f"SELECT (\n{text}\n)")
+        node = statements[0]["node"]
+        found = node.get("select_list", [])
+        bare = selects.parse(self._db, "SELECT 1")[0]["node"]
+        if len(statements) != 1 or len(found) != 1 or node | {"select_list": []} != bare | {"select_list": []}:
+            raise EngineError("is not one expression", permanent=True)
+        return dict(found[0])
+
+    def bind_expression(self, table: str, text: str) -> Bound:
+        """Bind something that is to be true of a table's rows."""
+        name = ident(table.partition(".")[2])
+        rows = f"(SELECT * FROM {table_ident(table)}) AS {name}"
+        # No aggregate and no window function may stand in a WHERE clause.
+        for sql in (f"SELECT (\n{text}\n) FROM {rows}", f"SELECT 1 FROM {rows} WHERE (\n{text}\n)"):
+            bound = replace(self._bound(sql, ()), line=0)
+            if bound.error is not None or bound.missing:
+                return bound
+        sql_type = str(self._db.execute(f"DESCRIBE SELECT (\n{text}\n) FROM {rows}").fetchall()[0][1])
+        return Bound() if sql_type == "BOOLEAN" else Bound(error=f"is {sql_type}, not true or false")
 
     def bind_table(self, table: str, sql: str, parameters: Iterable[str], *, tracked: bool) -> Bound:
         """Bind a table's SELECT, and remember the table's columns for those that read it.

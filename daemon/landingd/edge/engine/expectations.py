@@ -50,9 +50,7 @@ def remove_rows(expectations: Iterable[Expectation]) -> bool:
     return any(e.on_violation in _REMOVING for e in expectations)
 
 
-def fill(
-    cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str, parameters: Mapping[str, str]
-) -> Filled:
+def fill(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str, parameters: Mapping[str, str]) -> Filled:
     """Insert the rows of a SELECT that may be inserted, into the plan's table.
 
     Raises EngineError where an expectation is not met that must be; the transaction has to be rolled back then.
@@ -266,7 +264,8 @@ def _counts(rules: Sequence[Expectation], by_violated: Mapping[int, int]) -> tup
     total = sum(by_violated.values())
     failed = [sum(rows for v, rows in by_violated.items() if v & 1 << n) for n in range(len(rules))]
     return tuple(
-        ExpectationCount(rule.name, rule.on_violation.value, total - f, f) for rule, f in zip(rules, failed, strict=True)
+        ExpectationCount(rule.name, rule.on_violation.value, total - f, f)
+        for rule, f in zip(rules, failed, strict=True)
     )
 
 
@@ -284,5 +283,3 @@ def _refuse(rules: Sequence[Expectation], table: str, groups: Sequence[_Group]) 
             permanent=True,
             hint=f"it expects: {rule.expect}",
         )
-
-

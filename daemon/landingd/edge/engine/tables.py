@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import duckdb
 
-from landingd.edge.engine import csvload
+from landingd.edge.engine import csvload, expectations
 from landingd.edge.engine.remembered import Remembered
 from landingd.edge.engine.selects import filtered_by_file
 from landingd.edge.engine.sqltext import table_ident
 from landingd.errors import EngineError
-from landingd.model import RefreshMode, ScriptPlan, Stats, TablePlan
+from landingd.model import OnViolation, RefreshMode, ScriptPlan, Stats, TablePlan
 
 SCRIPT_STATEMENTS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "ALTER", "DROP"})
 """What a script may hold. Above all no COMMIT: it would end the attempt's transaction half way (measured)."""
@@ -27,12 +28,15 @@ def refresh(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Reme
     if not stands:
         # Also where it was appended to until now and is recomputed from here on.
         cursor.execute("DELETE FROM meta.loads WHERE table_name = $table", {"table": plan.table}).fetchall()
+        expectations.forget_quarantined(cursor, plan.table)
         cursor.execute(
             "INSERT OR REPLACE INTO meta.tables VALUES ($table, $definition, $refresh)",
             {"table": plan.table, "definition": plan.definition, "refresh": plan.mode.value},
         ).fetchall()
         remembered.made_by[plan.table.casefold()] = made_by
-    return _append(cursor, plan) if plan.mode is RefreshMode.APPEND and stands else _rebuild(cursor, plan)
+    if plan.mode is RefreshMode.APPEND and stands:
+        return _append(cursor, plan, remembered)
+    return _rebuild(cursor, plan, remembered)
 
 
 def run_script(cursor: duckdb.DuckDBPyConnection, plan: ScriptPlan) -> Stats:
@@ -69,7 +73,7 @@ def _select_parameters(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> di
     return _bound(cursor.extract_statements(plan.select)[0].named_parameters, plan.parameters)
 
 
-def _rebuild(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> Stats:
+def _rebuild(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Remembered) -> Stats:
     """Recompute the table from its whole SELECT.
 
     Replacing the table is one statement, takes on new columns by itself, and was measured faster than deleting and
@@ -79,34 +83,88 @@ def _rebuild(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> Stats:
     if plan.mode is RefreshMode.APPEND:
         cursor.execute("DELETE FROM meta.loads WHERE table_name = $table", {"table": plan.table}).fetchall()
         select = filtered_by_file(cursor, select, file_ids=None)
-    parameters = _select_parameters(cursor, plan)
-    made = cursor.execute(f"CREATE OR REPLACE TABLE {table_ident(plan.table)} AS {select}", parameters).fetchall()
+    stats = _make(cursor, plan, select, _select_parameters(cursor, plan))
     if plan.mode is RefreshMode.APPEND:
         _copy_loads(cursor, plan, None)
-    return Stats(rows_out=made[0][0], how="full")
+        # Others may append from this one, so its columns have to be known to them.
+        remembered.columns[plan.table.casefold()] = _columns(cursor, f"FROM {table_ident(plan.table)}")
+    return replace(stats, how="full")
 
 
-def _append(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> Stats:
+def _make(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str, parameters: Mapping[str, str]) -> Stats:
+    """Put the table that the SELECT makes in the place of the one that is there."""
+    made = f"CREATE OR REPLACE TABLE {table_ident(plan.table)} AS"
+    if _quarantines(plan):
+        expectations.forget_quarantined(cursor, plan.table)
+    if not expectations.remove_rows(plan.expectations):
+        rows_out = cursor.execute(f"{made} {select}", parameters).fetchall()[0][0]
+        counts = expectations.check_standing(cursor, plan, None) if plan.expectations else ()
+        return Stats(rows_out=rows_out, expectations=counts)
+    select = str(cursor.extract_statements(select)[0].query).rstrip().rstrip(";")
+    cursor.execute(f"{made} {select}\nWITH NO DATA", parameters).fetchall()
+    return _filled(plan, expectations.fill(cursor, plan, select, parameters))
+
+
+def _append(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Remembered) -> Stats:
     """Add the rows of file versions that the upstream table gained, take out those of versions that it lost."""
     gained = _difference(cursor, plan.upstream, plan.table)
     lost = _difference(cursor, plan.table, plan.upstream)
     csvload.take_out(cursor, plan.table, lost)
-    rows_out = 0
+    stats = Stats(expectations=expectations.no_rows(plan.expectations))
     if gained:
         select = filtered_by_file(cursor, plan.select, file_ids=gained)
-        if "*" in plan.select and _columns(cursor, f"FROM {table_ident(plan.table)}") != _columns(cursor, select):
-            return _rebuild(cursor, plan)  # the upstream table has a new column, and so has this one
-        rows_out = cursor.execute(f"INSERT INTO {table_ident(plan.table)} BY NAME {select}").fetchall()[0][0]
+        if not _fits(cursor, plan, select, remembered):
+            return _rebuild(cursor, plan, remembered)
+        stats = _add(cursor, plan, select, gained)
         _copy_loads(cursor, plan, gained)
-    return Stats(rows_out=rows_out, how=f"append {_files(len(gained))}" + (f", remove {len(lost)}" if lost else ""))
+    return replace(stats, how=f"append {_files(len(gained))}" + (f", remove {len(lost)}" if lost else ""))
+
+
+def _add(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str, gained: list[int]) -> Stats:
+    """Insert the rows of these versions."""
+    if expectations.remove_rows(plan.expectations):
+        return _filled(plan, expectations.fill(cursor, plan, select, {}))
+    rows_out = cursor.execute(f"INSERT INTO {table_ident(plan.table)} BY NAME {select}").fetchall()[0][0]
+    counts = expectations.check_standing(cursor, plan, gained) if plan.expectations else ()
+    return Stats(rows_out=rows_out, expectations=counts)
+
+
+def _filled(plan: TablePlan, filled: expectations.Filled) -> Stats:
+    rejected = filled.rows_quarantined if _quarantines(plan) else None
+    return Stats(rows_out=filled.rows_out, rows_rejected=rejected, expectations=filled.counts)
+
+
+def _quarantines(plan: TablePlan) -> bool:
+    return any(e.on_violation is OnViolation.QUARANTINE for e in plan.expectations)
 
 
 def _files(count: int) -> str:
     return f"{count} file{'' if count == 1 else 's'}"
 
 
-def _columns(cursor: duckdb.DuckDBPyConnection, select: str) -> list[tuple[str, str]]:
-    return [(row[0], row[1]) for row in cursor.execute(f"DESCRIBE {select}").fetchall()]
+def _fits(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str, remembered: Remembered) -> bool:
+    """Whether the SELECT gives the table's columns still: its upstream table may have a new one, or a wider type.
+
+    An INSERT would leave out the one, and round or refuse what only fits into the other.
+    """
+    upstream = remembered.columns.get(str(plan.upstream).casefold(), {})
+    key = (plan.select, *upstream.items())
+    given = _columns_given.get(key)
+    if given is None:
+        if len(_columns_given) >= _COLUMNS_GIVEN_MAX:
+            _columns_given.clear()
+        given = _columns_given[key] = _columns(cursor, select)
+    return remembered.columns.get(plan.table.casefold()) == given
+
+
+_columns_given: dict[tuple[object, ...], dict[str, str]] = {}
+"""The columns of SELECTs, by their text and their upstream table's columns: they depend on nothing else, so they hold
+whatever becomes of the transaction, and asking again for every small file would cost it 3 %."""
+_COLUMNS_GIVEN_MAX = 1000
+
+
+def _columns(cursor: duckdb.DuckDBPyConnection, select: str) -> dict[str, str]:
+    return {row[0]: row[1] for row in cursor.execute(f"DESCRIBE {select}").fetchall()}
 
 
 def _difference(cursor: duckdb.DuckDBPyConnection, left: str | None, right: str | None) -> list[int]:
@@ -123,13 +181,23 @@ def _copy_loads(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, file_ids: li
     """The table now holds what its upstream holds (of these versions, or all): so many rows in, so many kept."""
     only = "" if file_ids is None else "WHERE _file_id IN (SELECT unnest($ids))"
     of_these = "" if file_ids is None else "AND file_id IN (SELECT unnest($ids))"
+    rejected = (
+        """LEFT JOIN (
+            SELECT file_id, count(*) AS rejected FROM meta.rejected_rows WHERE table_name = $table GROUP BY 1
+        ) USING (file_id)"""
+        if _quarantines(plan)
+        else ""
+    )
+    kept_out = "coalesce(rejected, 0)" if rejected else "0"
     cursor.execute(
         f"""
-        INSERT INTO meta.loads
-        SELECT $table, file_id, job, path, content_hash, rows_loaded, coalesce(kept, 0), 0, $run_id, loaded_at
+        INSERT INTO meta.loads BY NAME
+        SELECT $table AS table_name, file_id, job, path, content_hash, rows_loaded AS rows_in,
+               coalesce(kept, 0) AS rows_loaded, {kept_out} AS rows_rejected, $run_id AS run_id, loaded_at
         FROM meta.loads LEFT JOIN (
             SELECT _file_id AS file_id, count(*) AS kept FROM {table_ident(plan.table)} {only} GROUP BY 1
         ) USING (file_id)
+        {rejected}
         WHERE table_name = $upstream {of_these}
         """,
         {"table": plan.table, "upstream": plan.upstream, "run_id": plan.key.run_id}

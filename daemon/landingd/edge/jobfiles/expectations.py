@@ -16,7 +16,7 @@ def read_expectations(task: Fields) -> tuple[Expectation, ...]:
     for node in items:
         fields = Fields(node, task.source, called="an expectation")
         name, expect = fields.text("name"), fields.text("expect")
-        on_violation = OnViolation(fields.choice("on_violation", [*OnViolation]))
+        on_violation = fields.member("on_violation", OnViolation)
         if fields.lacks("name"):
             fields.wrong("name", "an expectation needs a 'name'")
         if fields.lacks("expect"):

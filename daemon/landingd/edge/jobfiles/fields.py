@@ -5,14 +5,18 @@ what nobody asked for by the end is a fault, and all faults are collected, not o
 reads as if it were left out, so that the reading can go on.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from landingd.edge.jobfiles.tree import Entry, Keyed, Listed, Node, Scalar, Source
 from landingd.errors import did_you_mean
 
 SECONDS_MAX = 10**9
+E = TypeVar("E", bound=StrEnum)
+_NOWHERE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,19 @@ class Fields:
         """A fault at the line of this key, or of the mapping if the key is not there."""
         self.source.wrong(self._entries[key].line if key in self._entries else self.line, what, hint)
 
-    def done(self, *, later: Collection[str] = ()) -> None:
-        """All keys have been asked for, so any other is a fault; those in `later` are not misspelt."""
+    def done(self, *, later: Collection[str] = (), elsewhere: Mapping[str, str] = _NOWHERE) -> None:
+        """All keys have been asked for, so any other is a fault; those in `later` are not misspelt.
+
+        `elsewhere`: keys that are right in another place, and where that is.
+        """
         for key, entry in self._entries.items():
-            if key in later and key not in self._known:
+            if key in self._known:
+                continue
+            if key in later:
                 self.source.wrong(entry.line, f"{key!r} is not supported yet")
-            elif key not in self._known:
+            elif key in elsewhere:
+                self.source.wrong(entry.line, f"{key!r} does not belong here", f"it belongs in {elsewhere[key]}")
+            else:
                 self.source.wrong(entry.line, f"unknown key {key!r}", did_you_mean(key, self._known))
 
     # --- one value ---
@@ -122,6 +133,10 @@ class Fields:
             hint = did_you_mean(text, [*known, *later])
             self.wrong(key, f"{key!r} must be {_or(known)}, found text {text!r}", hint)
         return known[0]
+
+    def member(self, key: str, kind: type[E], *, later: Collection[str] = ()) -> E:
+        """One of an enum's words; the first of them if the key is left out."""
+        return kind(self.choice(key, [member.value for member in kind], later=later))
 
     # --- several ---
 

@@ -31,15 +31,14 @@ def read_ingest(task: Fields) -> Ingest | None:
         delimiter=_delimiter(fields),
         schema_hints=_columns(fields, "schema") or _columns(fields, "schema_hints"),
         schema_is_whole=fields.entry("schema") is not None,
-        schema_evolution=SchemaEvolution(
-            fields.choice("schema_evolution", [*SchemaEvolution], later=later.SCHEMA_EVOLUTIONS)
-        ),
+        schema_evolution=fields.member("schema_evolution", SchemaEvolution, later=later.SCHEMA_EVOLUTIONS),
         rename=_renames(fields),
         max_rejected_percent=fields.number("max_rejected_percent", default=usual.max_rejected_percent, most=100),
         nulls=usual.nulls if nulls is None else tuple(word.text for word in nulls),
     )
-    fields.done(later=later.INGEST)
-    return _with_read_options(fields, ingest)
+    ingest = _with_read_options(fields, ingest)
+    fields.done(later=later.INGEST, elsewhere=later.ELSEWHERE["ingest"])
+    return ingest
 
 
 def _with_read_options(fields: Fields, ingest: Ingest) -> Ingest:

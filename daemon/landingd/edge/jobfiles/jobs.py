@@ -57,7 +57,7 @@ def _job(node: Node, source: Source, *, name: str) -> Job:
         if task.ingest is not None and not job.triggers:
             what = f"task {task.task_key!r} ingests files, but the job has no trigger that brings any"
             source.wrong(task.place.line, what, "triggers: [{file_arrival: {path: ...}}]")
-    fields.done(later=later.JOB)
+    fields.done(later=later.JOB, elsewhere=later.ELSEWHERE["job"])
     return job
 
 
@@ -127,10 +127,10 @@ def _file_arrival(node: Node, source: Source) -> FileArrival:
         marker=_beside(fields, "marker"),
         manifest=_beside(fields, "manifest"),
         incomplete_after_s=fields.number("incomplete_after_seconds", default=usual.incomplete_after_s),
-        on_duplicate=OnDuplicate(fields.choice("on_duplicate", [*OnDuplicate])),
-        on_change=OnChange(fields.choice("on_change", [*OnChange])),
-        on_delete=OnDelete(fields.choice("on_delete", [*OnDelete])),
-        cleanup=Cleanup(fields.choice("cleanup", [*Cleanup])),
+        on_duplicate=fields.member("on_duplicate", OnDuplicate),
+        on_change=fields.member("on_change", OnChange),
+        on_delete=fields.member("on_delete", OnDelete),
+        cleanup=fields.member("cleanup", Cleanup),
         cleanup_after_s=fields.number("cleanup_after_seconds", default=usual.cleanup_after_s),
         archive_retention_s=fields.number("archive_retention_days", default=0.0) * 86400,
     )
@@ -153,9 +153,12 @@ def _check_arrival(fields: Fields, arrival: FileArrival) -> None:
     if arrival.marker and arrival.manifest:
         fields.wrong("manifest", "'manifest' stands beside 'marker'", "leave one of them out")
     if arrival.cleanup is Cleanup.KEEP and fields.has("cleanup_after_seconds"):
-        fields.wrong("cleanup_after_seconds", "means nothing without 'cleanup: archive' or 'cleanup: delete'")
+        fields.wrong(
+            "cleanup_after_seconds",
+            "'cleanup_after_seconds' means nothing without 'cleanup: archive' or 'cleanup: delete'",
+        )
     if arrival.cleanup is not Cleanup.ARCHIVE and fields.has("archive_retention_days"):
-        fields.wrong("archive_retention_days", "means nothing without 'cleanup: archive'")
+        fields.wrong("archive_retention_days", "'archive_retention_days' means nothing without 'cleanup: archive'")
 
 
 def _path(fields: Fields) -> str:

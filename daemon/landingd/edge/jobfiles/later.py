@@ -19,9 +19,9 @@ RESOURCES = _words("""
     sql_warehouses synced_database_tables volumes
 """)
 JOB = _words("""
-    access_control_list budget_policy_id cleanup commit compute continuous deployment edit_mode
-    email_notifications environment_variables environments expectations format git_source health
-    job_clusters lifecycle max_concurrent_runs notification_settings on_change parent_path
+    access_control_list budget_policy_id commit compute continuous deployment edit_mode
+    email_notifications environment_variables environments format git_source health
+    job_clusters lifecycle max_concurrent_runs notification_settings parent_path
     performance_target permissions queue run_as schedule timeout_seconds usage_policy_id
     webhook_notifications
 """)
@@ -35,16 +35,29 @@ TASK_KINDS = _words("""
     spark_jar_task spark_python_task spark_submit_task sql_task
 """)
 TASK = TASK_KINDS | _words("""
-    cleanup commit compute disable_auto_optimization disabled email_notifications environment_key
-    existing_cluster_id expectations health job_cluster_key libraries max_concurrent_runs new_cluster
-    notification_settings on_change retry_on_timeout run_if webhook_notifications
+    commit compute disable_auto_optimization disabled email_notifications environment_key
+    existing_cluster_id health job_cluster_key libraries max_concurrent_runs new_cluster
+    notification_settings retry_on_timeout run_if webhook_notifications
 """)
 DEPENDENCY = _words("outcome")
 INGEST = _words("""
-    allow_overwrites backfill_interval cleanup columns commit compression encoding escape expectations
-    header include_existing_files multiline on_change partition_columns path quote rescued_data_column
-    schema skip_rows
+    allow_overwrites backfill_interval columns commit compression include_existing_files multiline
+    partition_columns path rescued_data_column skip_rows
 """)
 FORMATS = _words("avro orc xml text binaryfile excel")
 SCHEMA_EVOLUTIONS = _words("add_new_columns_with_type_widening fail_on_new_columns")
 REFRESHES = _words("merge")
+
+_OF_THE_TRIGGER = dict.fromkeys(
+    _words("marker manifest incomplete_after_seconds on_duplicate on_change on_delete cleanup cleanup_after_seconds"),
+    "the trigger's 'file_arrival'",
+)
+ELSEWHERE = {
+    "job": _OF_THE_TRIGGER | {"expectations": "the task that makes the table"},
+    "task": _OF_THE_TRIGGER
+    | dict.fromkeys(_words("schema schema_hints schema_evolution rename read_options"), "the task's 'ingest'"),
+    "ingest": _OF_THE_TRIGGER
+    | dict.fromkeys(_words("encoding header quote escape dateformat timestampformat"), "'read_options'")
+    | {"expectations": "the task, beside 'ingest'", "table": "the task, beside 'ingest'"},
+}
+"""Keys that are right in another place, by where they were found."""

@@ -44,7 +44,7 @@ def read_task(node: Node, source: Source) -> Task:
         parameter_places={name: source.place(word.line) for name, word in parameters.items()},
     )
     _check_kind(fields, task)
-    fields.done(later=later.TASK)
+    fields.done(later=later.TASK, elsewhere=later.ELSEWHERE["task"])
     return task
 
 

@@ -20,8 +20,8 @@ class Records:
     """
 
     def __init__(self) -> None:
-        self._lines = _Lines()
-        self._lines_by_cr: _Lines | None = _Lines()
+        self._lines = Lines()
+        self._lines_by_cr: Lines | None = Lines()
 
     def feed(self, chunk: bytes) -> None:
         self._lines.feed(chunk)
@@ -33,11 +33,19 @@ class Records:
             self._lines_by_cr.feed(chunk.replace(b"\r", b"\n"))
 
     def total(self) -> int:
-        return (self._lines if self._lines_by_cr is None else self._lines_by_cr).total()
+        return self._counting().total()
+
+    @property
+    def within_quotes(self) -> bool:
+        """Whether the content so far ends within double quotes, taking every quote for a real one."""
+        return self._counting().within_quotes
+
+    def _counting(self) -> "Lines":
+        return self._lines if self._lines_by_cr is None else self._lines_by_cr
 
 
 @dataclass(slots=True)
-class _Lines:
+class Lines:
     """Counts by operations on whole chunks: a loop over lines would hold the interpreter for seconds."""
 
     _ended: int = 0
@@ -45,6 +53,10 @@ class _Lines:
     """Between an opening double quote and its closing one."""
     _last: bytes = b"\n"
     """The last byte that counts; at the start as after a line, so that a blank first line is blank."""
+
+    @property
+    def within_quotes(self) -> bool:
+        return self._inside
 
     def feed(self, chunk: bytes) -> None:
         if b"\r" in chunk:

@@ -68,9 +68,13 @@ class Unpacking:
         return cast("_Frame", zstandard.ZstdDecompressor().decompressobj())
 
     def damage(self) -> str | None:
-        if self._failure is None and self._frame is not None:
-            return f"{self._compression} stream ends early"
+        """Why the stream was altered: it can never be unpacked."""
         return self._failure
+
+    def cut(self) -> str | None:
+        """Why its end is missing: the rest may still come."""
+        is_open = self._failure is None and self._frame is not None
+        return f"the {self._compression} stream ends early" if is_open else None
 
 
 def decompressed(raw: BinaryIO, compression: str) -> BinaryIO:

@@ -194,9 +194,7 @@ class FileVerbs:
                 (of,),
             ).fetchone()
             heir = row["file_id"] if row else None
-        self._db.execute(
-            "UPDATE files SET duplicate_of = ? WHERE duplicate_of = ? AND state = 'duplicate'", (heir, of)
-        )
+        self._db.execute("UPDATE files SET duplicate_of = ? WHERE duplicate_of = ? AND state = 'duplicate'", (heir, of))
 
     # -- leaving the disk --
 

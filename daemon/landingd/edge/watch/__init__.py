@@ -5,19 +5,12 @@ file. So whatever this module knows or suspects to have missed becomes a request
 overflowed, a directory that is new (files may have been closed in it before it was watched), a root that went
 away and came back.
 
-Little is asked for: a close after writing and a rename into place are all that can complete a file, and its
-creation shows one that is held open, or a hard link. IN_MOVED_FROM would make watchdog hold every later event back
-for half a second whenever a file is moved out; opens and reads would report ourselves; and with two events per
-file instead of four the kernel's queue lasts twice as long.
-
-Asking for so little takes names that watchdog does not promise to keep. Without them its plain observer
-serves, which does not say when it loses events, so `check` then asks for scans.
+What is asked of the kernel takes names that watchdog does not promise to keep (`asking`). Without them its plain
+observer serves, which does not say when it loses events, so `check` then asks for scans.
 """
 
-import logging
 import os
 import stat
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,6 +28,14 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
+from landingd.edge.watch.asking import (
+    UNREADABLE,
+    WATCHED_NOW,
+    Overflowed,
+    quieten,
+    slim_observer,
+    unreadable,
+)
 from landingd.model import Hint
 
 if TYPE_CHECKING:
@@ -133,15 +134,22 @@ class Watch:
         if root.armed is not None and (root.armed.identity != _identity(root.path) or not self._listens(root)):
             self._disarm(root)
         if root.armed is None and self._arm(root):
-            self._scan(root, _WATCHED_NOW)
+            self._scan(root, WATCHED_NOW)
         elif root.armed is not None and (lost := root.armed.handler.take_failure()):
             self._scan(root, f"a hint was lost: {lost}")
         elif not self._slim:
             self._scan(root, "watchdog's plain observer does not say when it loses events")
-        if trouble := root.trouble or _unreadable(root.path):
+        if trouble := root.trouble or unreadable(root.path):
             yield from (Blind(name, trouble) for name in root.names)
         elif root.armed is not None:
+            self._tell_begun(root.armed)
             yield from self._checked_below(root.armed)
+
+    def _tell_begun(self, armed: "_Armed") -> None:
+        """Files that somebody holds open, or linked: their creation is all that is heard of them for a while."""
+        begun: list[bytes] = getattr(self._emitter(armed.watch), "take_begun", list)()
+        for path in begun:
+            armed.handler.tell(path, Hint.CREATED)
 
     def _checked_below(self, armed: "_Armed") -> "Iterator[Blind]":
         """Directories below a root that could not be watched: some can by now, the others are scanned
@@ -150,9 +158,9 @@ class Watch:
         below: dict[bytes, str] = getattr(self._emitter(armed.watch), "watch_unwatched", dict)()
         for directory, why in below.items():
             for name in armed.handler.named(directory):
-                if why != _UNREADABLE:
+                if why != UNREADABLE:
                     self._on_scan(name, why)
-                if why != _WATCHED_NOW:
+                if why != WATCHED_NOW:
                     yield Blind(name, why)
 
     def _scan(self, root: "_Root", why: str) -> None:
@@ -161,7 +169,7 @@ class Watch:
 
     def _open(self) -> None:
         if self._observer is None:
-            _quieten()
+            quieten()
             # OSError: the user's limit of inotify instances. Each `check` tries again.
             with suppress(OSError):
                 observer, self._slim = _new_observer()
@@ -178,7 +186,7 @@ class Watch:
         # The identity is taken before the watch: if another directory takes the name in between, the next
         # check sees a difference, and not the other way round.
         identity, target = _identity(root.path), root.target()
-        root.trouble = "missing, or not a directory" if identity is None else _unreadable(root.path)
+        root.trouble = "missing, or not a directory" if identity is None else unreadable(root.path)
         if identity is None or root.trouble is not None:
             return False
         handler = _Handler(self._on_hint, self._on_scan, target=target, names=root.names)
@@ -246,30 +254,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
 
 
-def _unreadable(path: Path | bytes) -> str | None:
-    # inotify would take the watch without an error and never raise an event.
-    return None if os.access(path, os.R_OK | os.X_OK) else _UNREADABLE
-
-
-_UNREADABLE = "not readable"
-_UNWATCHED = "not watched (fs.inotify.max_user_watches?)"
-_WATCHED_NOW = "watched from now on"
-
-
 # --- from watchdog's events to hints ----------------------------------------------------------------------
-
-
-class Overflowed(FileSystemEvent):
-    """The kernel's queue was full and events were lost; `src_path` is the root."""
-
-    event_type = "overflowed"
-    is_directory = True
-
-
-class Begun(FileSystemEvent):
-    """A file was created in place, and not moved in: its writer is still to come."""
-
-    event_type = "begun"
 
 
 class _Handler(FileSystemEventHandler):
@@ -307,19 +292,17 @@ class _Handler(FileSystemEventHandler):
         path = os.fsencode(event.dest_path or event.src_path)
         match event:
             case FileMovedEvent() if event.dest_path:
-                self._hint(path, Hint.MOVED)
+                self.tell(path, Hint.MOVED)
             case FileClosedEvent():
-                self._hint(path, Hint.CLOSED)
-            case Begun():
-                self._hint(path, Hint.CREATED)
+                self.tell(path, Hint.CLOSED)
             case FileCreatedEvent():  # from the plain observer only: moved in, or begun
-                self._hint(path, Hint.SCAN)
+                self.tell(path, Hint.SCAN)
             case DirCreatedEvent() | DirMovedEvent():
                 self._scan(path, "new directory")
             case Overflowed():
                 self._scan(path, "more events than the kernel's queue holds")
 
-    def _hint(self, path: bytes, hint: Hint) -> None:
+    def tell(self, path: bytes, hint: Hint) -> None:
         for name in self.named(path):
             self._on_hint(name, hint)
 
@@ -327,22 +310,6 @@ class _Handler(FileSystemEventHandler):
         for name in self.named(path):
             self._on_scan(name, why)
 
-
-def _quieten() -> None:
-    """Two noises of watchdog's that mean nothing here.
-
-    The warning prints the table of all watches whenever a directory is found twice, which each `mkdir -p` can
-    bring about; the error is logged when a thread is stopped while it reads.
-    """
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.observers\.inotify")
-    logging.getLogger("watchdog.observers.inotify").addFilter(_says_more_than_stopped)
-
-
-def _says_more_than_stopped(record: logging.LogRecord) -> bool:
-    return "called when the thread is inactive" not in record.getMessage()
-
-
-# --- what watchdog is asked for ---------------------------------------------------------------------------
 
 _PLAIN_EVENTS: list[type[FileSystemEvent]] = [
     FileClosedEvent,
@@ -355,93 +322,6 @@ _PLAIN_EVENTS: list[type[FileSystemEvent]] = [
 
 def _new_observer() -> "tuple[BaseObserver, bool]":
     """An observer, and whether it is the slim one."""
-    if _slim_observer is None:
+    if slim_observer is None:
         return Observer(), False
-    return _slim_observer(), True
-
-
-_slim_observer: "Callable[[], BaseObserver] | None"
-try:
-    from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver, InotifyWatchGroup
-    from watchdog.observers.inotify_c import InotifyConstants as In
-    from watchdog.observers.inotify_c import InotifyFD, Mask
-    from watchdog.observers.inotify_move_event_grouper import PathedInotifyEvent
-except ImportError:
-    _slim_observer = None
-else:
-    if TYPE_CHECKING:
-        from watchdog.observers.inotify_move_event_grouper import GroupedInotifyEvent
-
-    # IN_MASK_ADD: where one root lies within another, the two share the kernel's watch of a directory, and
-    # without it the later one's mask would replace the earlier one's.
-    _MASK = In.IN_CREATE | In.IN_CLOSE_WRITE | In.IN_MOVED_TO | In.IN_DELETE_SELF | In.IN_MOVE_SELF | In.IN_MASK_ADD
-
-    class _Group(InotifyWatchGroup):
-        """The kernel's watches of one root and what is below it."""
-
-        def __init__(self, fd: InotifyFD, path: bytes, *, recursive: bool, on_overflow: Callable[[], None]) -> None:
-            self._unwatched: set[bytes] = set()  # before the base class, which begins to watch at once
-            self._on_overflow = on_overflow
-            super().__init__(fd, path, is_recursive=recursive, event_mask=Mask(_MASK))
-
-        def on_queue_overflow(self) -> None:
-            super().on_queue_overflow()
-            self._on_overflow()
-
-        def _add_callback(self, path: bytes) -> None:
-            # The base class keeps silent about a directory that it cannot watch.
-            if _unreadable(path) is None:
-                super()._add_callback(path)
-            if path in self._active_callbacks_by_path:
-                self._unwatched.discard(path)
-            else:
-                self._unwatched.add(path)
-
-        def watch_unwatched(self) -> dict[bytes, str]:
-            """Try again what could not be watched, and say how each of them stands."""
-            with self._lock:
-                if not self._unwatched or not self.is_active:
-                    return {}
-                before = sorted(filter(os.path.isdir, self._unwatched))
-                self._unwatched.clear()
-                for path in before:
-                    self._add_all_callbacks(path)
-                now_watched = dict.fromkeys((path for path in before if path not in self._unwatched), _WATCHED_NOW)
-                return now_watched | {path: _unreadable(path) or _UNWATCHED for path in self._unwatched}
-
-    class _Emitter(InotifyFullEmitter):
-        """One event of watchdog's for each of the kernel's that matters, and none for the rest."""
-
-        def on_thread_start(self) -> None:
-            self._group = self._inotify = _Group(
-                self._inotify_fd,
-                os.fsencode(self.watch.path),
-                recursive=self.watch.is_recursive,
-                on_overflow=lambda: self.queue_event(Overflowed(self.watch.path)),
-            )
-
-        def build_and_queue_event(self, event: "GroupedInotifyEvent", *, full_events: bool = True) -> None:  # noqa: ARG002
-            seen = event if isinstance(event, PathedInotifyEvent) else event[1]
-            path = os.fsdecode(seen.path)
-            if seen.ev.is_delete_self or seen.ev.is_move_self or seen.ev.mask & In.IN_UNMOUNT:
-                if path == self.watch.path:
-                    self.stop()  # this path means another directory from now on, or none: `check` sees to it
-            elif seen.ev.is_directory:
-                if self.watch.is_recursive:
-                    self.queue_event(DirCreatedEvent(path))
-            elif seen.ev.is_moved_to:
-                self.queue_event(FileMovedEvent("", path))
-            elif seen.ev.is_close_write:
-                self.queue_event(FileClosedEvent(path))
-            elif seen.ev.is_create:
-                self.queue_event(Begun(path))
-
-        def watch_unwatched(self) -> dict[bytes, str]:
-            return self._group.watch_unwatched()
-
-    class _Observer(InotifyObserver):
-        def __init__(self) -> None:
-            super().__init__(generate_full_events=True)
-            self._emitter_class = _Emitter
-
-    _slim_observer = _Observer
+    return slim_observer(), True
