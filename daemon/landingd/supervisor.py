@@ -9,14 +9,15 @@ import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
 from landingd import __version__
-from landingd.core import references
 from landingd.edge import landing, notify
 from landingd.edge.broker import Address, Message, keep_connected
 from landingd.edge.control import ControlSocket
@@ -27,19 +28,24 @@ from landingd.edge.watch import Blind, Watch
 from landingd.errors import JobFileError
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog, load_catalog
+from landingd.flow.census import Census
+from landingd.flow.cleanup import Cleaner, CleanupOptions
 from landingd.flow.dispatch import Dispatch
 from landingd.flow.intake import Intake
 from landingd.flow.looking import IntakeOptions
+from landingd.flow.preparing import Preparer
 from landingd.flow.publish import Publisher
 from landingd.flow.recovery import recover
 from landingd.flow.requests import Requests
 from landingd.flow.roots import RootOptions, Roots, make_missing
+from landingd.flow.rowcount import warehouse_rows
 from landingd.flow.runner import Runner
 from landingd.flow.scanning import watched_directories
 from landingd.model import Hint, shown
 from landingd.settings import Settings
 
 log = structlog.get_logger("landingd")
+T = TypeVar("T")
 
 TICK_S = 1.0
 STATUS_EVERY_S = 60.0
@@ -48,7 +54,7 @@ FLUSH_S = 2.0
 
 
 @dataclass(slots=True)
-class _Stores:
+class Stores:
     """What is open for the daemon's life."""
 
     engine: Engine
@@ -58,13 +64,14 @@ class _Stores:
 
 
 @contextlib.asynccontextmanager
-async def _open_stores(settings: Settings) -> AsyncIterator[_Stores]:
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Open the warehouse and the ledger, read the jobs, and make the two stores agree."""
     engine = open_engine(
         EngineOptions(
             warehouse=settings.warehouse_file,
             scratch=settings.temp_dir,
             landing=settings.landing_dir,
+            archive=settings.archive_dir,
             threads=settings.engine.threads,
             memory_limit=settings.engine.memory_limit,
             checkpoint_threshold=settings.engine.checkpoint_threshold,
@@ -77,7 +84,7 @@ async def _open_stores(settings: Settings) -> AsyncIterator[_Stores]:
             await make_missing(ledger, settings.landing_dir, watched_directories(catalog.jobs))
             books = Books(ledger)
             await recover(books, engine, catalog)
-            yield _Stores(engine, ledger, books, catalog)
+            yield Stores(engine, ledger, books, catalog)
         finally:
             ledger.close()
     finally:
@@ -95,6 +102,8 @@ class Daemon:
         self._started_s = time.time()
         self._reload_problem: str | None = None
         self._blind: list[Blind] = []
+        self._checking: asyncio.Future[list[Blind]] | None = None
+        self._watch_thread = ThreadPoolExecutor(1, thread_name_prefix="watch")
 
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT. SIGHUP reloads the jobs."""
@@ -107,29 +116,35 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             if self._settings.broker.embedded:
                 await stack.enter_async_context(embedded_broker(self._settings.broker.host, self._settings.broker.port))
-            stores = await stack.enter_async_context(_open_stores(self._settings))
+            stores = await stack.enter_async_context(open_stores(self._settings))
             await self._run(stores)
         log.info("stopped")
 
-    async def _run(self, stores: _Stores) -> None:
+    async def _run(self, stores: Stores) -> None:
         self._build(stores)
         # Listening comes before the first scan, so that nothing can land between the two.
         await self._watch_jobs()
-        self._watch.start()
+        await self._in_watch_thread(self._watch.start)
         async with asyncio.TaskGroup() as flows:
             intake = flows.create_task(self._intake.run(), name="intake")
             dispatch = flows.create_task(self._dispatch.run(), name="dispatch")
             control = flows.create_task(self._control.serve(), name="control")
             ticker = flows.create_task(self._tick(stores.engine), name="ticker")
             roots = flows.create_task(self._roots.run(), name="roots")
+            census = flows.create_task(self._count(), name="census")
+            cleaner = flows.create_task(self._cleaner.run(), name="cleanup")
             publisher = flows.create_task(self._publish(), name="publish") if self._settings.mqtt.enabled else None
             self._notify.ready(self._summary())
             log.info("ready", version=__version__, jobs=[job.name for job in self._catalog.jobs])
             await self._stop.wait()
             roots.cancel()
+            census.cancel()
+            self._cleaner.stop()
+            await asyncio.wait({cleaner})
             await self._shut_down(stores.engine, intake, dispatch, publisher)
             self._control.stop()
             ticker.cancel()
+            self._watch_thread.shutdown(wait=False, cancel_futures=True)
             await control
 
     async def _shut_down(
@@ -142,7 +157,7 @@ class Daemon:
         """The order matters: nothing new, let it finish, interrupt the rest, tell it, say goodbye."""
         log.info("stopping", active=sorted(self._dispatch.active))
         self._notify.stopping()
-        self._watch.stop()
+        await asyncio.wait({self._in_watch_thread(self._watch.stop)}, timeout=TICK_S)
         self._intake.stop()
         self._dispatch.stop()
         _, late = await asyncio.wait({intake, dispatch}, timeout=self._settings.runs.drain_seconds)
@@ -159,7 +174,7 @@ class Daemon:
 
     # -- the parts --
 
-    def _build(self, stores: _Stores) -> None:
+    def _build(self, stores: Stores) -> None:
         settings, books = self._settings, stores.books
         self._engine, self._ledger = stores.engine, stores.ledger
         self._publisher = Publisher(
@@ -173,10 +188,18 @@ class Daemon:
         books.on_news = self._publisher.news
         self._dispatch = Dispatch(
             books,
-            Runner(books, stores.engine, settings.landing_dir),
+            Runner(books, stores.engine, preparer(settings)),
             stores.catalog,
             max_concurrent=settings.runs.max_concurrent,
-            on_change=self._publisher.changed,
+            on_change=self._job_changed,
+        )
+        self._cleaner = Cleaner(
+            stores.ledger,
+            CleanupOptions(settings.landing_dir, settings.archive_dir, settings.landing.cleanup_interval_seconds),
+            lambda: self._catalog.jobs,
+            on_news=self._publisher.news,
+            on_done=self._dispatch.wake,
+            on_lost=lambda: self._intake.set_jobs(self._catalog.jobs),
         )
         loop = asyncio.get_running_loop()
         self._watch = Watch(
@@ -197,12 +220,20 @@ class Daemon:
             on_arrived=self._arrived,
             roots=self._roots,
         )
+        self._census = Census(
+            landing_root=settings.landing_dir,
+            ledger_file=settings.ledger_file,
+            query=warehouse_rows(stores.engine, settings.temp_dir),
+            intake=self._intake,
+            roots=self._roots,
+        )
         requests = Requests(
             books=books,
             engine=stores.engine,
             ledger_file=settings.ledger_file,
             landing_root=settings.landing_dir,
             scratch=settings.temp_dir,
+            census=self._census,
             catalog=lambda: self._catalog,
             wake=self._dispatch.wake,
             reload=self._reload_now,
@@ -213,6 +244,10 @@ class Daemon:
     @property
     def _catalog(self) -> Catalog:
         return self._dispatch.catalog
+
+    def _job_changed(self, job: str) -> None:
+        self._publisher.changed(job)
+        self._cleaner.wake()
 
     def _arrived(self, job: str) -> None:
         self._dispatch.wake(job)
@@ -234,7 +269,8 @@ class Daemon:
         directories = watched_directories(self._catalog.jobs)
         await make_missing(self._ledger, self._settings.landing_dir, directories)
         for directory, recursive in directories:
-            self._watch.add(self._settings.landing_dir / directory, recursive)
+            path = self._settings.landing_dir / directory
+            await self._in_watch_thread(partial(self._watch.add, path, recursive))
 
     async def _publish(self) -> None:
         mqtt = self._settings.mqtt
@@ -261,7 +297,7 @@ class Daemon:
         status_due_s = idle_due_s = time.monotonic()
         while True:
             now_s = time.monotonic()
-            self._check_watch()
+            await self._check_watch()
             if self._reload.is_set():
                 self._reload.clear()
                 with contextlib.suppress(JobFileError):  # said in the log and in the status; the old jobs go on
@@ -277,15 +313,32 @@ class Daemon:
                 await engine.checkpoint_if_idle()
             await asyncio.sleep(TICK_S)
 
-    def _check_watch(self) -> None:
-        blind = self._watch.check()
+    async def _count(self) -> None:
+        """A census every so often."""
+        interval_s = self._settings.landing.census_interval_seconds
+        try:
+            await self._census.run(interval_s, lambda: self._catalog.jobs, self._publisher.census)
+        finally:
+            self._census.close()
+
+    async def _check_watch(self) -> None:
+        if self._watch.alive:
+            self._notify.watchdog()
+        if self._checking is None:
+            self._checking = self._in_watch_thread(self._watch.check)
+        # A server that hangs holds the thread that asks about its files; nothing else may wait for it.
+        done, _ = await asyncio.wait({self._checking}, timeout=TICK_S)
+        if not done:
+            return
+        blind, self._checking = self._checking.result(), None
         for one in blind:
             if one not in self._blind:
                 log.warning("directory_not_watched", directory=shown(one.directory), why=one.why)
         self._blind = blind
         self._roots.not_watched(blind)
-        if self._watch.alive:
-            self._notify.watchdog()
+
+    def _in_watch_thread(self, call: Callable[[], T]) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._watch_thread, call)
 
     # -- reload --
 
@@ -354,6 +407,11 @@ def root_options(settings: Settings) -> RootOptions:
     return RootOptions(listed.scan_interval_seconds, listed.poll_interval_seconds, listed.quiet_seconds)
 
 
+def preparer(settings: Settings) -> Preparer:
+    """Opens the files of a run."""
+    return Preparer(settings.landing_dir, settings.archive_dir, settings.temp_dir)
+
+
 def broker_address(settings: Settings) -> Address:
     """The broker of `[mqtt]`; the embedded one speaks MQTT 3.1.1 only."""
     mqtt = settings.mqtt
@@ -369,44 +427,6 @@ def broker_address(settings: Settings) -> Address:
         key_file=settings.absolute(mqtt.key_file) if mqtt.key_file else None,
         keepalive_s=mqtt.keepalive_seconds,
     )
-
-
-async def run_once(
-    settings: Settings, job_name: str, parameters: Mapping[str, str], *, request_id: str | None = None
-) -> int:
-    """One run of a job without a daemon, over the files that are complete now; returns its run id.
-
-    Events stay in the outbox until a daemon tells them.
-    """
-    landing.ignore_lease_signal()
-    async with _open_stores(settings) as stores:
-        job = stores.catalog.job(job_name)
-        values = references.choose_parameters(job, dict(parameters))
-        options = IntakeOptions(settings.landing_dir, settings.landing.scan_interval_seconds, 0.0)
-        roots = Roots(settings.landing_dir, root_options(settings), ledger=stores.ledger)
-        intake = Intake(stores.books, [job], options, on_arrived=lambda _: None, roots=roots)
-        await intake.once()
-        request = request_id or f"once-{time.time_ns()}"
-        run_id = await stores.books.request_run(job, request_id=request, parameters=values)
-        await _drive_job(stores, settings, job_name)
-        return run_id
-
-
-async def repair_once(settings: Settings, run_id: int) -> None:
-    """Repair a run without a daemon."""
-    landing.ignore_lease_signal()
-    async with _open_stores(settings) as stores:
-        await stores.books.repair(run_id, stores.catalog.job)
-        run = await stores.books.job_of(run_id)
-        await _drive_job(stores, settings, run)
-
-
-async def _drive_job(stores: _Stores, settings: Settings, job_name: str) -> None:
-    """Run what this job has queued, one run after another."""
-    job = stores.catalog.job(job_name)
-    runner = Runner(stores.books, stores.engine, settings.landing_dir)
-    while (started := await stores.books.next_run(job)) is not None:
-        await runner.drive(started, stores.catalog)
 
 
 def _say(loop: asyncio.AbstractEventLoop, hear: Callable[..., None], *what: object) -> None:

@@ -116,3 +116,37 @@ def test_a_quote_that_is_never_closed_is_no_crash():
         assert isinstance(csvhead.read(b'a,"' + b"x" * 500_000), Unreadable)
     finally:
         csv.field_size_limit(before)
+
+
+# --- no header, other names, other quotes -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", [b"1,2\n", b"2026-01-01;;3,5\n", b"17\n18\n", b'"1","-2.5"\n'])
+def test_a_first_line_of_numbers_and_dates_is_no_header(head):
+    answer = csvhead.read(head)
+    assert isinstance(answer, Unreadable)
+    assert answer.reason.startswith("no header: the first line looks like data")
+
+
+def test_a_column_may_be_called_by_a_number_if_the_table_knows_it_or_another_has_a_name():
+    assert csvhead.read(b"2025,2026\n1,2\n", known=["2025"]) == Header(("2025", "2026"), ",")
+    assert csvhead.read(b"city,2025,2026\nx,1,2\n") == Header(("city", "2025", "2026"), ",")
+
+
+@given(names, st.sampled_from(csvhead.DELIMITERS))
+def test_without_a_header_the_number_of_fields_tells_the_delimiter(columns, delimiter):
+    row = delimiter.join("1" for _ in columns).encode()
+    assert csvhead.read_headless(row, columns) == Header(tuple(columns), delimiter)
+    assert isinstance(csvhead.read_headless(row, [*columns, "one more"]), Unreadable)
+
+
+def test_a_renamed_column_keeps_its_place():
+    header = Header(("Datum", "x", "id"), ",")
+    assert csvhead.renamed(header, {"datum": "day", "other": "y"}) == Header(("day", "x", "id"), ",")
+    assert csvhead.renamed(header, {"ID": "id"}) == Header(("Datum", "x", "id"), ",")
+    assert isinstance(csvhead.renamed(header, {"datum": "ID"}), Unreadable)
+
+
+def test_the_header_is_parted_by_the_quotes_that_the_job_says():
+    assert csvhead.read(b"'a,b',c\n", quote="'", escape="'") == Header(("a,b", "c"), ",")
+    assert csvhead.read(b'"a\\"b",c\n', escape="\\") == Header(('a"b', "c"), ",")

@@ -69,9 +69,7 @@ def test_a_table_may_leave_fields_empty():
     assert listed(b"name,size,sha256\na.csv,,\nb.csv,7,\n") == {b"a.csv": Listed(), b"b.csv": Listed(7)}
 
 
-@pytest.mark.parametrize(
-    "content", [b"a.csv\nb c.csv\n", b"# today\r\na.csv\r\n\r\n  b c.csv", b'["a.csv", "b c.csv"]']
-)
+@pytest.mark.parametrize("content", [b"a.csv\nb c.csv\n", b"# today\r\na.csv\r\n\r\n b c.csv", b'["a.csv", "b c.csv"]'])
 def test_bare_names_are_a_manifest_too(content):
     assert listed(content) == {b"a.csv": Listed(), b"b c.csv": Listed()}
 

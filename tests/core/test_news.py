@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landingd.core import news
-from landingd.model import Result, Stats, TaskState
+from landingd.model import ExpectationCount, FileLoad, Result, Stats, TaskState
 
 RUN = {
     "job": "shop",
@@ -176,3 +176,24 @@ def test_a_task_that_never_began_has_no_duration():
 @pytest.mark.parametrize("told", [run_event("finished", result=Result.SUCCESS), task_event(), file_event()])
 def test_payloads_are_json(told):
     assert json.loads(json.dumps(told[1])) == told[1]
+
+
+def test_a_task_tells_how_its_rows_did_by_each_expectation_and_what_became_of_the_others():
+    stats = Stats(
+        files=(
+            FileLoad(1, 5, 3, 1, 1, rows_rescued=2),
+            FileLoad(2, 2, 0, 0, 2),
+            FileLoad(3, quarantined="no header", rows_dropped=9),
+        ),
+        expectations=(ExpectationCount("named", "drop", 5, 3),),
+    )
+    payload = task_event(stats=stats)[1]
+    assert (payload["rows_dropped"], payload["rows_rescued"]) == (3, 2)
+    assert payload["expectations"] == [{"name": "named", "on_violation": "drop", "passed": 5, "failed": 3}]
+
+
+def test_the_census_names_the_first_discrepancies_and_counts_all():
+    counted = {"adds_up": False, "discrepancy_count": 30, "discrepancies": [{"file": str(n)} for n in range(30)]}
+    told = news.census(counted)
+    assert [one["file"] for one in told["discrepancies"]] == [str(n) for n in range(20)]
+    assert (told["discrepancy_count"], len(counted["discrepancies"])) == (30, 30)

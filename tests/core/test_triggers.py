@@ -120,3 +120,58 @@ def test_the_longest_cooldown_of_a_jobs_triggers_counts_from_its_last_run():
 def test_the_smallest_limit_of_a_jobs_triggers_holds():
     assert triggers.batch_limit(job(FileArrival("a", max_files_per_trigger=5), FileArrival("b"))) == 5
     assert triggers.batch_limit(job()) > 0
+
+
+# --- markers and manifests ----------------------------------------------------------------------------------
+
+MARKED = FileArrival("in", marker="{name}.done")
+SUCCESS = FileArrival("in", marker="_SUCCESS")
+LISTED = FileArrival("in", manifest="*.manifest")
+
+
+@pytest.mark.parametrize(
+    ("arrival", "path", "reason"),
+    [
+        (MARKED, b"in/a.csv.done", "marker file"),
+        (MARKED, b"in/deep/er/a.csv.done", "marker file"),
+        (SUCCESS, b"in/_SUCCESS", "marker file"),
+        (LISTED, b"in/1.manifest", "manifest"),
+        (FileArrival("in", pattern="*.csv", marker="{name}.done"), b"in/a.csv.done", "marker file"),
+    ],
+)
+def test_markers_and_manifests_are_no_data_of_their_job_under_any_pattern(arrival, path, reason):
+    assert triggers.matching(path, [job(arrival)]) == ([], reason)
+    assert triggers.matching(path, [job(arrival, FileArrival("in"))]) == ([], reason)
+    assert wanted_by(path, job(arrival), job(FileArrival("in"), name="other")) == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("path", "spoken_of"),
+    [
+        (b"in/a.csv.done", b"in/a.csv"),
+        (b"in/day1/a.csv.done", b"in/day1/a.csv"),
+        (b"in/day1/_SUCCESS", b"in/day1/"),
+        (b"in/1.manifest", b"in/"),
+        (b"in/a.csv", None),
+        (b"elsewhere/a.csv.done", None),
+    ],
+)
+def test_a_marker_or_manifest_says_of_which_files_it_speaks(path, spoken_of):
+    assert triggers.spoken_of(path, [job(MARKED, SUCCESS), job(LISTED)]) == spoken_of
+
+
+def test_what_speaks_of_one_file_to_one_job_and_of_all_to_another_speaks_of_all():
+    assert triggers.spoken_of(b"in/a.done", [job(MARKED), job(FileArrival("in", manifest="*.done"))]) == b"in/"
+
+
+def test_a_marker_in_the_landing_root_speaks_of_the_landing_root():
+    assert triggers.spoken_of(b"_SUCCESS", [job(FileArrival(".", marker="_SUCCESS"))]) == b""
+
+
+def test_a_file_is_checked_for_the_formats_of_those_who_take_it():
+    place = Place("job.yml", 1)
+    ingests = [Ingest(), Ingest(format="json", pattern="*.json"), Ingest(format="parquet", pattern="*.parquet")]
+    tasks = tuple(Task(f"t{n}", place, ingest=ingest) for n, ingest in enumerate(ingests))
+    reads = Job("shop", place, tasks, triggers=(FileArrival("in"),))
+    assert triggers.formats_wanted(b"in/a.json", reads) == {"csv", "json"}
+    assert triggers.formats_wanted(b"in/a.csv", reads) == {"csv"}

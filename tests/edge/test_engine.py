@@ -1,10 +1,9 @@
 """The warehouse as a real DuckDB file: what an attempt leaves, what it refuses, and what stays when it fails."""
-# ruff: noqa: PTH103, PTH108, PTH120, PTH123 -- the paths under test are bytes, and pathlib takes none
+# ruff: noqa: PTH108 -- the paths under test are bytes, and pathlib takes none
 
 import asyncio
 import contextlib
 import gzip
-import json
 import os
 import signal
 import subprocess
@@ -15,11 +14,9 @@ from dataclasses import replace
 import pytest
 import zstandard
 
-from landingd.core import csvhead
 from landingd.edge import landing
 from landingd.edge.engine import (
     NO_CHECKS,
-    EngineOptions,
     FileChecks,
     open_engine,
     open_read_only,
@@ -27,108 +24,16 @@ from landingd.edge.engine import (
 )
 from landingd.errors import AlreadyRunningError, EngineError, RefusedError
 from landingd.model import (
-    AttemptKey,
     Committed,
     Failed,
     FileLoad,
     Ingest,
-    IngestPlan,
     Interrupted,
     RefreshMode,
-    ScriptPlan,
-    SourceFile,
-    TablePlan,
     TimedOut,
     shown,
 )
-
-CHECKS = FileChecks(
-    recount=lambda file: landing.count_records(file.path, file.compression, file.delimiter) - 1,
-    changed=lambda file: landing.signature(file.path) != file.signature,
-)
-EVENTS = b"id,brand\n1,acme\n2,zeta\n"
-
-
-@pytest.fixture
-def options(tmp_path):
-    (tmp_path / "landing").mkdir()
-    return EngineOptions(tmp_path / "state" / "warehouse.duckdb", tmp_path / "scratch", tmp_path / "landing", threads=2)
-
-
-@pytest.fixture
-def engine(options):
-    engine = open_engine(options)
-    yield engine
-    engine.close()
-
-
-class Warehouse:
-    """The engine, with plans made from what a test has to say."""
-
-    def __init__(self, engine, options):
-        self.engine = engine
-        self.options = options
-        self._attempts = iter(range(1, 1000))
-
-    def file(self, file_id, content=EVENTS, name=None, **more):
-        """A file on disk, and what the load is told of it."""
-        name = name or b"%d.csv" % file_id
-        path = os.path.join(os.fsencode(self.options.landing), name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(content)
-        seen = landing.fingerprint(path)
-        header = csvhead.read(seen.head)
-        assert isinstance(header, csvhead.Header)
-        source = SourceFile(
-            file_id=file_id,
-            path=path,
-            name=shown(name),
-            content_hash=seen.content_hash,
-            columns=header.columns,
-            delimiter=header.delimiter,
-            compression=seen.compression,
-            signature=seen.signature,
-            rows_in=None if seen.records is None else seen.records - 1,
-        )
-        return replace(source, **more)
-
-    def key(self, task_key):
-        return AttemptKey(1, task_key, next(self._attempts))
-
-    def ingest(self, *files, ingest=None, unusable=()):
-        return IngestPlan(self.key("bronze"), "shop", "bronze.t", ingest or Ingest(), files, unusable)
-
-    async def load(self, *files, checks=CHECKS, **more):
-        """What came of each file, by id; the attempt has to commit."""
-        outcome = await self.engine.execute(self.ingest(*files, **more), checks=checks)
-        assert isinstance(outcome, Committed), outcome
-        return {load.file_id: load for load in outcome.stats.files}
-
-    def table(self, select, mode, *, definition="1", table="silver.t", upstream="bronze.t", parameters=None):
-        upstream = upstream if mode is RefreshMode.APPEND else None
-        return TablePlan(
-            self.key("silver"), "shop", table, select, mode, "", upstream, definition, parameters=parameters or {}
-        )
-
-    async def refresh(self, *args, **more):
-        outcome = await self.engine.execute(self.table(*args, **more))
-        assert isinstance(outcome, Committed), outcome
-        return outcome.stats
-
-    def script(self, sql, **parameters):
-        return ScriptPlan(self.key("script"), "shop", textwrap.dedent(sql), parameters)
-
-    async def rows(self, sql):
-        to = self.options.scratch / "answer.json"
-        await self.engine.query(sql, "json", to)
-        return [tuple(row.values()) for row in json.loads(to.read_text())]
-
-
-@pytest.fixture
-def warehouse(engine, options):
-    return Warehouse(engine, options)
-
+from warehouses import CHECKS, EVENTS, Warehouse
 
 # --- an attempt is one transaction ------------------------------------------------------------------------
 
@@ -235,9 +140,12 @@ async def test_a_corrected_file_replaces_its_rows_in_bronze_and_in_what_is_appen
     assert await warehouse.rows("FROM meta.rejected_rows") == []
 
 
+HINTED = Ingest(schema_hints={"id": "BIGINT"})
+
+
 async def test_a_correction_that_cannot_be_loaded_leaves_the_old_rows(warehouse):
     await warehouse.load(warehouse.file(1, name=b"a.csv"))
-    bad = await warehouse.load(warehouse.file(2, b"id,brand\nx,y\n", b"a.csv", replaces=(1,)))
+    bad = await warehouse.load(warehouse.file(2, b"id,brand\nx,y\n", b"a.csv", replaces=(1,)), ingest=HINTED)
     assert bad[2].quarantined is not None
     assert await warehouse.rows("SELECT DISTINCT _file_id FROM bronze.t") == [(1,)]
 

@@ -33,7 +33,6 @@ from landingd.edge.landing import (
     signature,
 )
 from landingd.edge.landing import content as content_module
-from landingd.edge.landing import mounts as mounts_module
 from landingd.edge.landing import records as records_module
 from landingd.model import Lease, Signature
 
@@ -175,10 +174,19 @@ def test_what_cannot_be_opened_says_nothing_about_writers(tmp_path):
     assert lease(os.fsencode(tmp_path / "none")) is Lease.UNKNOWN
 
 
+def test_on_layers_a_lease_is_believed_of_a_writer_that_was_heard(tmp_path, monkeypatch):
+    path = written(tmp_path / "a.csv")
+    monkeypatch.setattr("landingd.edge.landing.mounts._kinds", {os.stat(path).st_dev: "overlay"})
+    assert lease(path, heard=True) is Lease.FREE
+    assert lease(path, heard=False) is Lease.UNKNOWN
+    with open(path, "ab"):
+        assert lease(path, heard=True) is lease(path, heard=False) is Lease.HELD
+
+
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "virtiofs", "fuse.sshfs", "fuseblk"])
 def test_a_lease_is_not_believed_where_others_can_write_unseen(tmp_path, monkeypatch, kind):
     path = written(tmp_path / "a.csv")
-    monkeypatch.setattr(mounts_module, "_kinds", {os.stat(path).st_dev: kind})
+    monkeypatch.setattr("landingd.edge.landing.mounts._kinds", {os.stat(path).st_dev: kind})
     assert lease(path) is Lease.UNKNOWN
 
 
@@ -317,17 +325,18 @@ def test_zeros_after_a_gzip_member_are_padding(tmp_path):
 
 @pytest.mark.parametrize("compression", PACK)
 @pytest.mark.parametrize("kept", [5, 0.3, -1])
-def test_a_compressed_file_that_is_cut_off_is_damaged(tmp_path, compression, kept):
+def test_a_compressed_file_that_is_cut_off_may_still_get_its_end(tmp_path, compression, kept):
     packed = PACK[compression](ROWS)
     cut = packed[: int(len(packed) * kept) if isinstance(kept, float) else kept]
     taken = fingerprint(written(tmp_path / "a.csv.gz", cut))
-    assert (taken.damage, taken.records) == (f"{compression} stream ends early", None)
+    assert (taken.damage, taken.cut, taken.records) == (None, f"the {compression} stream ends early", None)
 
 
 @pytest.mark.parametrize("compression", PACK)
-def test_a_second_part_that_is_cut_off_is_damage(tmp_path, compression):
+def test_a_second_part_that_is_cut_off_is_missing_its_end(tmp_path, compression):
     pack = PACK[compression]
-    assert fingerprint(written(tmp_path / "a", pack(ROWS) + pack(ROWS)[:-1])).damage is not None
+    taken = fingerprint(written(tmp_path / "a", pack(ROWS) + pack(ROWS)[:-1]))
+    assert (taken.damage, taken.cut) == (None, f"the {compression} stream ends early")
 
 
 @pytest.mark.parametrize("compression", PACK)
@@ -336,6 +345,7 @@ def test_a_flipped_bit_in_a_compressed_file_is_damage(tmp_path, compression):
     packed[len(packed) // 2] ^= 1
     taken = fingerprint(written(tmp_path / "a.csv.gz", bytes(packed)))
     assert taken.damage.startswith(f"{compression} stream is damaged: ")
+    assert taken.cut is None  # it can never be read: nothing to wait for
     assert taken.content_hash == hashlib.sha256(packed).hexdigest()
 
 

@@ -334,6 +334,142 @@ def test_all_sql_that_does_not_bind_is_told_at_once(pipelines):
     assert [where for where, _, _ in problems(pipelines)] == [f"pipelines/shop/q{n}.sql:1" for n in range(3)]
 
 
+# --- what is expected of rows -----------------------------------------------------------------------------
+
+
+def expecting(*expressions, action="quarantine"):
+    """In one line, which is then the place of each."""
+    items = [f"{{name: rule_{n}, expect: {e!r}, on_violation: {action}}}" for n, e in enumerate(expressions)]
+    return f"[{', '.join(items)}]"
+
+
+def silver(*expressions, select="SELECT id, brand FROM bronze.events", action="quarantine"):
+    """A bronze table and a silver one of whose rows this is expected."""
+    rules = expecting(*expressions, action=action)
+    tasks = joined(bronze(), task("silver", after="bronze", sql="silver", table="silver.t", expectations=rules))
+    return {"tasks": tasks, "silver": select}
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "id IS NOT NULL",
+        "id > 0 -- a comment",
+        "t.brand IN ('a', 'b') AND length(brand) > 1",
+        "nullif(brand, '') IS NOT NULL",
+        "list_sum(list_filter([id, 2], lambda x: x > 1)) > 0",
+        "regexp_matches(brand, '^[a-z;]+$')",
+        "CASE WHEN id > 1 THEN brand IS NOT NULL ELSE true END",
+        "_file_id > 0",
+        "(id = 1) OR (id = 2)",
+    ],
+)
+def test_what_is_true_or_false_of_each_row_may_be_expected(pipelines, expression):
+    write(pipelines, **silver(expression))
+    assert load_catalog(pipelines, {}).unbound == ()
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("brnad IS NOT NULL", "brnad"),
+        ("brand", "is VARCHAR, not true or false"),
+        ("NULL", "not true or false"),
+        ("count(*) > 1", "aggregate"),
+        ("sum(id) > 1", "aggregate"),
+        ("row_number() OVER () > 1", "has a window function"),
+        ("id IN (SELECT 1)", "has a subquery"),
+        ("EXISTS (FROM silver.t)", "has a subquery"),
+        ("id > 0, brand > 'a'", "not true or false"),
+        ("id > 0) , (brand > 'a'", "is not one expression"),
+        ("id > 0) FROM bronze.events WHERE (true", "is not one expression"),
+        ("id > 0) UNION SELECT (true", "is not one expression"),
+        ("id > 0); DROP TABLE silver.t; SELECT (true", "SELECT"),
+        ("id >", "syntax error"),
+        ("* IS NOT NULL", "names columns by *"),
+        ("COLUMNS(*) > 1", "names columns by *"),
+        ("#1 > 0", "names a column by its number"),
+        ("id > $run_id", "depends on the parameter $run_id"),
+        ("now() > TIMESTAMP '2020-01-01'", "now() gives another answer each time"),
+        ("current_date > DATE '2020-01-01'", "current_date gives another answer each time"),
+        ("random() > 0.5", "random() gives another answer each time"),
+        ("nextval('s') > 0", "nextval() gives another answer each time"),
+        ("unnest([true])", "UNNEST"),
+        ("rowid > 0", "rowid"),
+        ("nonsense(id)", "nonsense"),
+    ],
+)
+def test_an_expectation_that_cannot_be_held_against_a_row_is_told_with_its_place(pipelines, expression, told):
+    write(pipelines, **silver(expression))
+    where, what, _ = only_problem(pipelines)
+    assert where == "pipelines/shop/job.yml:11"
+    assert what.startswith("expectation 'rule_0': ")
+    assert told in what
+
+
+def test_a_column_that_was_misspelt_in_an_expectation_comes_with_a_hint(pipelines):
+    write(pipelines, **silver("brnad IS NOT NULL"))
+    assert "brand" in only_problem(pipelines)[2]
+
+
+def test_every_expectation_that_is_wrong_is_told(pipelines):
+    write(pipelines, **silver("a > 0", "id > 0", "b > 0"))
+    assert [what.partition(":")[0] for _, what, _ in problems(pipelines)] == [
+        "expectation 'rule_0'",
+        "expectation 'rule_2'",
+    ]
+
+
+def test_a_select_that_does_not_bind_is_told_once_and_not_again_for_what_is_expected_of_its_rows(pipelines):
+    write(pipelines, **silver("id > 0", select="SELECT idd FROM bronze.events"))
+    assert "idd" in only_problem(pipelines)[1]
+
+
+@pytest.mark.parametrize(
+    ("ingest", "existing", "unbound"),
+    [
+        ("{format: csv, schema: {id: BIGINT}}", {}, None),
+        ("{format: csv}", EVENTS, None),
+        ("{format: csv}", {}, 2),
+        ("{format: csv, schema_hints: {id: BIGINT}}", {}, 1),
+    ],
+    ids=["all columns declared", "the table exists", "nothing is known", "some columns are hinted"],
+)
+def test_what_is_expected_of_files_binds_as_far_as_their_columns_are_known(pipelines, ingest, existing, unbound):
+    rules = expecting("price > 0", "id > 0 AND _row > 0")
+    write(pipelines, task("bronze", table="bronze.events", ingest=ingest, expectations=rules))
+    if unbound is None:
+        where, what, _ = only_problem(pipelines, existing)
+        assert where == "pipelines/shop/job.yml:7"
+        assert what.startswith("expectation 'rule_0': ")
+        assert "price" in what
+        return
+    found = load_catalog(pipelines, existing).unbound
+    assert [(p.line, p.what.partition(":")[0]) for p in found] == [
+        (7, f"expectation 'rule_{n}'") for n in range(unbound)
+    ]
+    assert {p.what.partition(": ")[2] for p in found} == {"not bound: not all columns of bronze.events are known yet"}
+
+
+def test_what_can_never_be_right_is_told_though_the_columns_are_not_known(pipelines):
+    write(pipelines, task("bronze", table="bronze.events", ingest="{format: csv}", expectations=expecting("a >")))
+    assert "syntax error" in only_problem(pipelines)[1]
+
+
+def test_what_is_expected_is_part_of_what_a_table_and_those_below_it_are_made_from(pipelines):
+    def definitions(*expressions, action="quarantine"):
+        job = silver(*expressions, action=action)
+        gold = task("gold", after="silver", sql="gold", table="gold.t")
+        write(pipelines, joined(job["tasks"], gold), silver=job["silver"], gold="SELECT count(*) AS n FROM silver.t")
+        found = load_catalog(pipelines, {}).definitions
+        return found["silver.t"], found["gold.t"]
+
+    cases = [definitions("id > 0"), definitions("id > 1"), definitions("id > 0", action="drop"), definitions()]
+    for of_table in zip(*cases, strict=True):
+        assert len(set(of_table)) == len(cases)
+    assert definitions("id > 0", action="warn") == definitions()
+
+
 # --- and it is harmless -----------------------------------------------------------------------------------
 
 

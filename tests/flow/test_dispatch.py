@@ -17,6 +17,7 @@ from landingd.flow.catalog import Catalog, load_catalog
 from landingd.flow.dispatch import Dispatch
 from landingd.flow.intake import Intake
 from landingd.flow.looking import IntakeOptions
+from landingd.flow.preparing import Preparer
 from landingd.flow.runner import Runner
 from landingd.model import Committed, FileArrival, FileLoad, Stats
 
@@ -289,7 +290,7 @@ class Shop:
         catalog = load_catalog(self.folder / "pipelines", await self.engine.columns())
         options = IntakeOptions(self.folder / "landing", 3600.0, 0.0)
         await Intake(self.books, catalog.jobs, options, on_arrived=lambda _: None).once()
-        runner = Runner(self.books, self.engine, self.folder / "landing")
+        runner = Runner(self.books, self.engine, Preparer(self.folder / "landing", None, self.folder / "scratch"))
         async with dispatching(self.books, runner, catalog) as dispatch:
             dispatch.wake()
             await dispatch.drained()

@@ -3,6 +3,7 @@
 import pytest
 
 from bookkeeping import LARGE, Clock, arrival, bronze, job, looked_up, table
+from landingd.core.isolate import DEATHS_MAX
 from landingd.core.lifecycle import CRASHES_MAX
 from landingd.edge.engine import EngineOptions, open_engine
 from landingd.edge.ledger import LedgerThread
@@ -63,7 +64,7 @@ async def test_an_attempt_that_committed_is_done_though_the_ledger_never_heard_o
 async def test_an_attempt_of_which_nothing_stayed_may_run_again(books, engine, path):
     await begin(books)
     assert await recover(books, engine, Catalog((JOB,))) == 1
-    assert tasks(path)[0] == ("bronze", "PENDING", None, 1, 1)
+    assert tasks(path)[0][:4] == ("bronze", "PENDING", None, 1)
     assert attempts(path) == [("bronze", 1, "died")]
     assert [key.attempt for key in (await books.next_run(JOB)).begun] == [2]
 
@@ -98,15 +99,25 @@ async def test_what_committed_is_believed_also_at_the_death_that_would_be_one_to
 
 
 async def test_a_task_that_kills_the_process_again_and_again_is_given_up(books, engine, path):
-    await begin(books)
-    for _ in range(CRASHES_MAX):
+    started = await begin(books)
+    await commit(engine, started.begun[0])
+    for _ in range(CRASHES_MAX + 1):
         await recover(books, engine, Catalog((JOB,)))
         await books.next_run(JOB)
-    assert [(key, result) for key, _, result, _, _ in tasks(path)] == [
-        ("bronze", "FAILED"),
-        ("silver", "UPSTREAM_FAILED"),
-    ]
+    assert [(key, result) for key, _, result, _, _ in tasks(path)] == [("bronze", "SUCCESS"), ("silver", "FAILED")]
     assert looked_up(path, "SELECT result FROM runs") == [("FAILED",)]
+
+
+async def test_a_file_that_kills_the_process_again_and_again_is_quarantined_and_its_task_goes_on(books, engine, path):
+    await begin(books)
+    for _ in range(DEATHS_MAX):
+        await recover(books, engine, Catalog((JOB,)))
+        begun = (await books.next_run(JOB)).begun
+    assert looked_up(path, "SELECT state, reason FROM files") == [
+        ("quarantined", "the process died while it was loaded, 3 times when it was alone")
+    ]
+    assert [key.task_key for key in begun] == ["bronze"]
+    assert (await books.batch(JOB, begun[0])).load == ()
 
 
 async def test_all_attempts_of_one_transaction_are_found(books, engine, path):

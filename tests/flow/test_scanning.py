@@ -160,6 +160,8 @@ async def test_a_root_that_is_not_watched_is_polled_for_that_reason_until_it_is(
     await box.roots.check()
     box.roots.not_watched([Blind(os.fsencode(box.root / "in"), "no more watches")])
     assert (box.report()["mode"], box.report()["why"]) == ("poll", "no more watches")
+    box.roots.not_watched([Blind(os.fsencode(box.root / "in/deep"), "no more watches")])
+    assert (box.report()["mode"], box.report()["why"]) == ("poll", "deep: no more watches")
     box.roots.not_watched([])
     assert box.report()["mode"] == "inotify"
 
@@ -205,11 +207,33 @@ async def test_a_scan_that_hangs_holds_up_no_other_root(box, monkeypatch):
     async with asyncio.TaskGroup() as hashing:
         await box.intake.look(hashing, patience_s=0.2)
     assert (box.presence("shop"), box.presence("other")) == ({}, {"other/a.csv": "present"})
+    box.clock.pass_s(12)
+    assert box.report()["trouble"] == ["a scan has been under way for 12 s"]
+    assert box.report("other")["trouble"] == []
     box.intake._wake.clear()
     released.set()
     await box.intake._wake.wait()
     await box.look()
     assert box.presence("shop") == {"in/a.csv": "present"}
+
+
+async def test_a_file_that_is_waited_for_is_not_looked_at_by_every_poll(box, monkeypatch):
+    await box.start(job(arrival=FileArrival("in", wait_after_last_change_s=60)))
+    box.write("in/a.csv")
+    await box.look()
+    looks = []
+    lease = landing.lease
+    monkeypatch.setattr(landing, "lease", lambda path, **how: looks.append(path) or lease(path, **how))
+    for _ in range(5):
+        box.clock.pass_s(POLL_S)
+        await box.scan()
+    assert looks == []
+    box.write("in/a.csv", "id\n1\n2\n")
+    await box.scan()
+    assert len(looks) == 1
+    box.clock.pass_s(60)
+    await box.look()
+    assert box.presence() == {"in/a.csv": "present"}
 
 
 # --- what is gone -----------------------------------------------------------------------------------------
@@ -452,16 +476,22 @@ async def test_a_share_below_a_root_is_out_of_sight_and_the_rest_of_the_root_is_
     assert box.versions()[0] == 3
 
 
-async def test_a_root_that_is_mounted_again_is_heard_again(shared):
-    shared.listen("in")
-    await shared.roots.check()
-    assert shared.report()["mode"] == "inotify"
+async def test_a_root_that_is_mounted_again_is_heard_again(box, mount):
+    tmpfs = ("-t", "tmpfs", "landingd-test", box.root / "in")
+    mount(*tmpfs)
+    box.listen("in")
+    await box.roots.check()
     for _ in range(2):
-        shared.mount.off(shared.root / "in")
-        await shared.roots.check()
-        shared.mount("--bind", shared.share, shared.root / "in")
-        await shared.roots.check()
-        assert (shared.report()["mode"], shared.report()["filesystem"]) == ("inotify", "tmpfs")
+        assert (box.report()["mode"], box.report()["filesystem"]) == ("inotify", "tmpfs")
+        mount.off(box.root / "in")
+        await box.roots.check()
+        mount(*tmpfs)
+        await box.roots.check()
+        # The watch went with the file system that it was on.
+        assert box.roots.roots[0].probe_heard is None
+        box.clock.pass_s(roots_module.PROBE_AFTER_MOUNT_S)
+        await box.roots.check()
+        assert box.roots.roots[0].probe_heard
 
 
 async def test_an_overlay_is_polled_though_our_own_files_are_heard(box, mount):

@@ -96,6 +96,8 @@ def test_every_verb_prints_for_people(tmp_path: Path) -> None:
             (["files"], b"orders/a.csv"),
             (["why", "orders/a.csv"], b"loaded"),
             (["plan", "orders"], b"append"),
+            (["census"], b"adds up"),
+            (["replay", "orders/a.csv", "--dry-run"], b"reload"),
             (["query", "FROM gold.revenue"], b"ada"),
             (["validate"], b"orders"),
             (["run", "report"], b"SUCCESS"),

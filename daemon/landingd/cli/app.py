@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,12 +12,9 @@ from landingd import __version__
 from landingd.errors import JobFileError, LandingdError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from landingd.cli.asking import Asker
+    from landingd.core.redo import Asked
     from landingd.settings import Settings
-
-T = TypeVar("T")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,7 +26,16 @@ app = typer.Typer(
 _config: Path | None = None
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Wait = Annotated[bool, typer.Option(help="Wait for the end; the exit code tells the result.")]
+RequestId = Annotated[str | None, typer.Option(help="The same request id gives the same run (an idempotency token).")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done; writes nothing.")]
+JobOption = Annotated[str | None, typer.Option("--job", help="Only for this job.")]
+_A_FILE = "A path (below the landing root or absolute), its end, or an id (#17)."
+Files = Annotated[list[str], typer.Argument(help=_A_FILE)]
+OptionalFiles = Annotated[list[str] | None, typer.Argument(help=_A_FILE)]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")]
+
+_FINE = frozenset({"SUCCESS", "SUCCESS_WITH_FAILURES"})
 
 
 def _version(wanted: bool) -> None:
@@ -145,10 +151,8 @@ def validate(json: Json = False) -> None:
 def run(
     job: str,
     parameter: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value; may be repeated.")] = None,
-    request_id: Annotated[
-        str | None, typer.Option(help="The same request id gives the same run (an idempotency token).")
-    ] = None,
-    wait: Annotated[bool, typer.Option(help="Wait for the end; the exit code tells the result.")] = True,
+    request_id: RequestId = None,
+    wait: Wait = True,
     json: Json = False,
 ) -> None:
     """Run a job now: in the running daemon, or once by itself if none runs."""
@@ -161,17 +165,15 @@ def run(
         run_id = int(started["run_id"])
         answer = render.wait_for_run(asker, run_id, quiet=json) if wait else started
     else:
-        from landingd.supervisor import run_once
+        from landingd.cli.alone import alone, run_once
 
-        run_id = _alone(asker.settings, run_once(asker.settings, job, parameters, request_id=request_id))
+        run_id = alone(asker.settings, run_once(asker.settings, job, parameters, request_id=request_id))
         answer = asker.run(run_id)
     _print_run(answer, json=json)
 
 
 @app.command()
-def repair(
-    run_id: int, wait: Annotated[bool, typer.Option(help="Wait for the end.")] = True, json: Json = False
-) -> None:
+def repair(run_id: int, wait: Wait = True, json: Json = False) -> None:
     """Run the failed and skipped tasks of a finished run again, under the same run id."""
     from landingd.cli import render
 
@@ -180,22 +182,11 @@ def repair(
         started = asker.daemon.post(f"/v1/runs/{run_id}/repair")
         answer = render.wait_for_run(asker, run_id, quiet=json) if wait else started
     else:
-        from landingd.supervisor import repair_once
+        from landingd.cli.alone import alone, repair_once
 
-        _alone(asker.settings, repair_once(asker.settings, run_id))
+        alone(asker.settings, repair_once(asker.settings, run_id))
         answer = asker.run(run_id)
     _print_run(answer, json=json)
-
-
-def _alone(settings: "Settings", work: "Coroutine[Any, Any, T]") -> "T":
-    """Do a daemon's work without one; its log goes to standard error, as a daemon's does."""
-    from landingd.edge.logs import start_logging
-
-    stop_logging = start_logging(level=settings.log.level, log_format=settings.log.format)
-    try:
-        return asyncio.run(work)
-    finally:
-        stop_logging()
 
 
 def _print_run(answer: dict[str, Any], *, json: bool) -> None:
@@ -207,7 +198,7 @@ def _print_run(answer: dict[str, Any], *, json: bool) -> None:
         render.run(answer)
     else:
         print(f"run {answer['run_id']} of {answer['job']} is queued")
-    if answer.get("result") not in {None, "SUCCESS", "SUCCESS_WITH_FAILURES"}:
+    if answer.get("result") not in {None, *_FINE}:
         raise typer.Exit(1)
 
 
@@ -240,7 +231,10 @@ def show(run_id: int, json: Json = False) -> None:
 
 @app.command()
 def files(
-    state: Annotated[str | None, typer.Option(help="waiting, loaded, quarantined, replaced or ignored.")] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(help="waiting, loaded, duplicate, quarantined, replaced, retracted or ignored."),
+    ] = None,
     job: Annotated[str | None, typer.Option(help="Only of this job.")] = None,
     limit: Limit = 50,
     json: Json = False,
@@ -259,6 +253,103 @@ def why(file: str, json: Json = False) -> None:
 
     answer = _asker().why(file)
     render.as_json(answer) if json else render.why(answer)
+
+
+@app.command()
+def census(
+    job: Annotated[str | None, typer.Argument()] = None,
+    rows: Annotated[bool, typer.Option("--rows", help="Count the rows of the tables too.")] = False,
+    json: Json = False,
+) -> None:
+    """Count every file on disk against the ledger. Exit code 1 if that does not add up."""
+    from landingd.cli import render
+
+    answer = _asker().census(job, rows=rows)
+    render.as_json(answer) if json else render.census(answer)
+    if not answer["adds_up"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def unload(
+    file: Files,
+    *,
+    job: JobOption = None,
+    dry_run: DryRun = False,
+    wait: Wait = True,
+    request_id: RequestId = None,
+    json: Json = False,
+) -> None:
+    """Take the rows of files out of every table; the files stay, and replay brings the rows back."""
+    from landingd.core.redo import Asked, Verb
+
+    asked = Asked(Verb.UNLOAD, _named(file), job, dry_run=dry_run, request_id=request_id)
+    _redo(asked, wait=wait, json=json)
+
+
+@app.command()
+def replay(
+    file: OptionalFiles = None,
+    *,
+    since: Annotated[str | None, typer.Option(help="Seen or loaded since: 2h, 7d, 2026-11-05T08:00 (UTC).")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Quarantined, or left over by a run that failed.")] = False,
+    job: JobOption = None,
+    dry_run: DryRun = False,
+    wait: Wait = True,
+    request_id: RequestId = None,
+    json: Json = False,
+) -> None:
+    """Load files anew, from where they lie or from the archive; their old rows leave in the same transaction."""
+    from landingd.core.redo import Asked, Verb
+
+    asked = Asked(Verb.REPLAY, _named(file), job, since, failed=failed, dry_run=dry_run, request_id=request_id)
+    _redo(asked, wait=wait, json=json)
+
+
+@app.command()
+def requeue(
+    file: OptionalFiles = None,
+    *,
+    job: JobOption = None,
+    dry_run: DryRun = False,
+    wait: Wait = True,
+    request_id: RequestId = None,
+    json: Json = False,
+) -> None:
+    """After a fix: load what was quarantined, and files with rejected or quarantined rows; all of them, or these."""
+    from landingd.core.redo import Asked, Verb
+
+    asked = Asked(Verb.REQUEUE, _named(file), job, dry_run=dry_run, request_id=request_id)
+    _redo(asked, wait=wait, json=json)
+
+
+def _named(given: list[str] | None) -> tuple[str, ...]:
+    """What the shell completed from where we stand becomes absolute; what is named otherwise is left to the daemon."""
+    root = str(_settings().landing_dir)
+    return tuple(_absolute(file, root) for file in given or ())
+
+
+def _absolute(file: str, root: str) -> str:
+    path = os.path.join(os.path.realpath(os.path.dirname(file)), os.path.basename(file))  # noqa: PTH120 -- a link itself is not followed
+    return path if path.startswith(f"{root}/") and os.path.lexists(file) else file
+
+
+def _redo(asked: "Asked", *, wait: bool, json: bool) -> None:
+    from landingd.cli import render
+
+    asker = _asker()
+    answer = asker.redo(asked)
+    ended = [render.wait_for_run(asker, run["run_id"], quiet=json) for run in answer["runs"]] if wait else []
+    if json:
+        render.as_json(answer | {"ended": ended} if wait and not asked.dry_run else answer)
+    else:
+        render.redone(answer)
+        for one in ended:
+            render.run(one)
+    if answer["refused"]:
+        raise typer.Exit(RefusedError.exit_code)
+    if any(one["result"] not in _FINE for one in ended):
+        raise typer.Exit(1)
 
 
 @app.command()

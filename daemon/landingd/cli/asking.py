@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import socket
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -18,6 +19,7 @@ from landingd.model import shown
 
 if TYPE_CHECKING:
     from landingd.cli.offline import Offline
+    from landingd.core.redo import Asked
     from landingd.flow.catalog import Catalog
     from landingd.settings import Settings
 
@@ -95,6 +97,11 @@ def _refusal(answer: bytes) -> LandingdError:
     return error
 
 
+def _text(file: str) -> str:
+    """A name that is no text cannot go over the socket and come back; as it is shown, it can."""
+    return file if file.isprintable() else shown(os.fsencode(file))
+
+
 class Asker:
     """Every reading verb, asked of the daemon if it runs and of its files otherwise."""
 
@@ -133,12 +140,28 @@ class Asker:
         """Everything known of one file."""
         if not self.daemon.runs:
             return self._offline.why(file)
-        # A name that is no text cannot go into a URL and come back; as it is shown, it can.
-        return dict(self.daemon.get("/v1/why", file=file if file.isprintable() else shown(os.fsencode(file))))
+        return dict(self.daemon.get("/v1/why", file=_text(file)))
 
     def plan(self, job: str) -> dict[str, Any]:
         """What a run of a job would do now."""
         return dict(self.daemon.get(f"/v1/plan/{quote(job)}") if self.daemon.runs else self._offline.plan(job))
+
+    def census(self, job: str | None, *, rows: bool) -> dict[str, Any]:
+        """Every file on disk against the ledger; with `rows` every row against the tables."""
+        if self.daemon.runs:
+            return dict(self.daemon.get("/v1/census", job=job, rows=int(rows)))
+        return self._offline.census(job, rows=rows)
+
+    def redo(self, asked: "Asked") -> dict[str, Any]:
+        """Unload, replay or requeue; without a daemon it is done here and now, to its end."""
+        if self.daemon.runs:
+            given = {name: value for name, value in asdict(asked).items() if name != "verb"}
+            return dict(self.daemon.post(f"/v1/{asked.verb.value}", **given | {"files": list(map(_text, asked.files))}))
+        if asked.dry_run:
+            return self._offline.redo_dry(asked)
+        from landingd.cli.alone import alone, redo_once
+
+        return alone(self.settings, redo_once(self.settings, asked))
 
     def query(self, sql: str, format_: str) -> bytes:
         """The result of one SELECT, in a format."""

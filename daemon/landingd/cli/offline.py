@@ -1,18 +1,23 @@
 """The same answers without a daemon, from the files that it left: both stores are opened for reading only."""
 
+import asyncio
 import contextlib
+import json
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from landingd.core.redo import Asked
 from landingd.edge.engine import open_read_only, write_query
 from landingd.edge.engine.remembered import read_definitions, table_columns
 from landingd.edge.ledger import views
 from landingd.errors import NotFoundError
-from landingd.flow import requests
+from landingd.flow import answers
 from landingd.flow.catalog import Catalog, load_catalog
+from landingd.flow.census import Census
+from landingd.flow.redo import Redo
 from landingd.settings import Settings
 
 T = TypeVar("T")
@@ -43,19 +48,19 @@ class Offline:
 
     def run(self, run_id: int) -> Answer:
         """See Asker.run."""
-        return self._view(lambda db: requests.run_or_refuse(db, run_id))
+        return self._view(lambda db: answers.run_or_refuse(db, run_id))
 
     def files(self, state: str | None, job: str | None, limit: int) -> list[Answer]:
         """See Asker.files."""
         if state == "ignored":
-            return requests.ignored_files(self._catalog(), self._settings.landing_dir)
-        checked = requests.checked_state(state)
+            return answers.ignored_files(self._catalog(), self._settings.landing_dir)
+        checked = answers.checked_state(state)
         return self._view(lambda db: views.files(db, state=checked, job=job, limit=limit))
 
     def why(self, file: str) -> Answer:
         """See Asker.why."""
         catalog = self._catalog()
-        return self._view(lambda db: requests.story(db, file, catalog, self._settings.landing_dir))
+        return self._view(lambda db: answers.story(db, file, catalog, self._settings.landing_dir))
 
     def plan(self, job_name: str) -> Answer:
         """See Asker.plan."""
@@ -68,7 +73,7 @@ class Offline:
         waiting: Answer = {"files": 0, "bytes": 0}
         if self._settings.ledger_file.exists():
             waiting = self._view(lambda db: views.pending(db, job.name))
-        return requests.plan(job, catalog, made_by, waiting)
+        return answers.plan(job, catalog, made_by, waiting)
 
     def query(self, sql: str, format_: str) -> bytes:
         """See Asker.query."""
@@ -81,6 +86,39 @@ class Offline:
             to = Path(folder) / "answer"
             write_query(db, sql, format_, to)
             return to.read_bytes()
+
+    def census(self, job: str | None, *, rows: bool) -> Answer:
+        """See Asker.census."""
+        catalog = self._catalog()
+        jobs = catalog.jobs if job is None else (catalog.job(job),)
+        self._view(lambda _: None)  # there is a ledger, and it can be read
+
+        async def take() -> Answer:
+            census = Census(
+                landing_root=self._settings.landing_dir, ledger_file=self._settings.ledger_file, query=self._rows
+            )
+            try:
+                return await census.take(jobs, rows=rows)
+            finally:
+                census.close()
+
+        return asyncio.run(take())
+
+    def redo_dry(self, asked: Asked) -> Answer:
+        """What an unload, a replay or a requeue would do; nothing is written."""
+        catalog = self._catalog()
+        self._view(lambda _: None)
+        redo = Redo(
+            books=None,
+            ledger_file=self._settings.ledger_file,
+            landing_root=self._settings.landing_dir,
+            catalog=lambda: catalog,
+        )
+        return asyncio.run(redo.ask(asked))
+
+    async def _rows(self, sql: str) -> list[Answer]:
+        found: list[Answer] = json.loads(self.query(sql, "json")) if self._settings.warehouse_file.exists() else []
+        return found
 
     def columns(self) -> Mapping[str, Mapping[str, str]]:
         """Every table's columns; none where there is no warehouse yet."""

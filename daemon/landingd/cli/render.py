@@ -1,9 +1,9 @@
-"""Answers as a person reads them."""
+"""Answers as a person reads them: jobs, runs, tables. Those about files are in `render_files`."""
 
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,36 +11,33 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from landingd.cli import printing
+from landingd.cli.printing import Answer, as_json
+from landingd.cli.render_files import census, files, redone, why
+
 if TYPE_CHECKING:
     from landingd.cli.asking import Asker
     from landingd.errors import Problem
     from landingd.flow.catalog import Catalog
 
-COLOURS = {
-    "SUCCESS": "green",
-    "loaded": "green",
-    "online": "green",
-    "FAILED": "red",
-    "TIMEDOUT": "red",
-    "quarantined": "red",
-    "offline": "red",
-    "UPSTREAM_FAILED": "yellow",
-    "WAITING_FOR_RETRY": "yellow",
-    "RUNNING": "cyan",
-    "QUEUED": "cyan",
-    "waiting": "cyan",
-    "replaced": "dim",
-    "ignored": "dim",
-}
+__all__ = [
+    "as_json",
+    "census",
+    "files",
+    "plan",
+    "problem",
+    "redone",
+    "rows",
+    "run",
+    "runs",
+    "status",
+    "timings",
+    "valid",
+    "wait_for_run",
+    "why",
+]
+
 POLL_S = 0.1
-
-Answer = Mapping[str, Any]
-
-
-def as_json(answer: Any) -> None:
-    """The answer itself, on standard output."""
-    json.dump(answer, sys.stdout, indent=2, default=str)
-    sys.stdout.write("\n")
 
 
 def problem(one: "Problem") -> dict[str, Any]:
@@ -48,40 +45,9 @@ def problem(one: "Problem") -> dict[str, Any]:
     return {"file": one.file, "line": one.line, "error": one.what, "hint": one.hint}
 
 
-def console() -> Console:
-    """Wide where nobody looks: a pipe gets whole lines."""
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-
-
-def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        name, _, side = column.partition(">")
-        table.add_column(name, justify="right" if side == "" and column.endswith(">") else "left", overflow="fold")
-    return table
-
-
-def _word(word: str | None) -> Text:
-    return Text(word or "", style=COLOURS.get(word or "", ""))
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,}"
-
-
-def _ms(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.1f} ms" if value < 10_000 else f"{value / 1000:,.1f} s"
-
-
-def _at(value: str | None) -> str:
-    return (value or "").replace("T", " ").replace("Z", "")
-
-
 def valid(catalog: "Catalog") -> None:
     """The jobs that are fine, and what could not be bound yet."""
-    out = console()
+    out = printing.console()
     for job in catalog.jobs:
         count = len(job.tasks)
         out.print(f"[green]✓[/] {job.name}: {count} task{'' if count == 1 else 's'}")
@@ -91,8 +57,8 @@ def valid(catalog: "Catalog") -> None:
 
 def status(answer: Answer) -> None:
     """The daemon in a few lines."""
-    out = console()
-    state = Text("landingd ") + _word(answer["state"])
+    out = printing.console()
+    state = Text("landingd ") + printing.word(answer["state"])
     out.print(state, answer.get("version", ""), f"on {answer['node']}" if "node" in answer else "")
     for key in ("started_at", "broker", "reload_problem"):
         if answer.get(key):
@@ -100,53 +66,73 @@ def status(answer: Answer) -> None:
     out.print(f"  events waiting for the broker: {answer['untold_events']}")
     for directory in answer.get("not_watched", []):
         out.print(f"  [yellow]not watched, only scanned:[/] {escape(directory)}")
-    states = ("waiting", "loaded", "quarantined", "replaced")
-    table = _table("job", "state", *(f"{s}>" for s in states))
+    if answer.get("roots"):
+        out.print(_roots(answer["roots"]))
+    states = ("waiting", "loaded", "duplicate", "quarantined", "replaced", "retracted")
+    table = printing.table("job", "state", *(f"{s}>" for s in states))
     jobs = sorted({*answer.get("jobs", []), *answer["files"]})
     for job in jobs:
         counts = answer["files"].get(job, {})
         running = "" if "active_jobs" not in answer else "RUNNING" if job in answer["active_jobs"] else "idle"
-        table.add_row(job, _word(running), *(_number(counts.get(s, 0)) for s in states))
+        table.add_row(job, printing.word(running), *(printing.number(counts.get(s, 0)) for s in states))
     out.print(table)
+
+
+def _roots(roots: Sequence[Answer]) -> Table:
+    """How each watched directory is listened to, and whether it is there."""
+    table = printing.table("directory", "mode", "latency>", "files>", "scan>", "why")
+    for root in roots:
+        mode = root["mode"] if root["available"] else "unavailable"
+        at_once = root["latency_seconds"] == 0
+        table.add_row(
+            Text(root["directory"]),
+            printing.word(mode),
+            "at once" if at_once else f"≤ {root['latency_seconds']:g} s",
+            printing.number(root["files"]),
+            printing.ms(root["scan_ms"]),
+            Text("; ".join(root["trouble"]) or root["why"]),
+        )
+    return table
 
 
 def runs(answer: Sequence[Answer]) -> None:
     """One line per run."""
-    table = _table("run>", "job", "trigger", "state", "result", "files>", "started (UTC)", "duration>", "error")
+    table = printing.table("run>", "job", "trigger", "state", "result", "files>", "started (UTC)", "duration>", "error")
     for one in answer:
         error = (one["error"] or "").splitlines()
         table.add_row(
             str(one["run_id"]),
             one["job"],
             one["trigger"],
-            _word(one["state"]),
-            _word(one["result"]),
-            _number(one["file_count"]),
-            _at(one["started_at"]),
-            _ms(one["duration_ms"]),
+            printing.word(one["state"]),
+            printing.word(one["result"]),
+            printing.number(one["file_count"]),
+            printing.at(one["started_at"]),
+            printing.ms(one["duration_ms"]),
             Text(error[0] if error else "", overflow="ellipsis", no_wrap=True),
         )
-    console().print(table)
+    printing.console().print(table)
 
 
 def run(answer: Answer) -> None:
     """A run whole: tasks, attempts, errors, files, timings."""
-    out = console()
-    head = Text(f"run {answer['run_id']} of {answer['job']}: ") + _word(answer["result"] or answer["state"])
-    out.print(
-        head, f"({answer['trigger']}, {_files(answer['file_count'])}{_bad(answer)}, {_ms(answer['duration_ms'])})"
-    )
+    out = printing.console()
+    head = Text(f"run {answer['run_id']} of {answer['job']}: ") + printing.word(answer["result"] or answer["state"])
+    took = printing.ms(answer["duration_ms"])
+    out.print(head, f"({answer['trigger']}, {printing.files(answer['file_count'])}{_bad(answer)}, {took})")
     if answer["parameters"]:
         out.print("  parameters:", ", ".join(f"{k}={v}" for k, v in answer["parameters"].items()), markup=False)
-    table = _table("task", "attempt>", "result", "rows in>", "rows out>", "rejected>", "duration>", "how")
+    table = printing.table("task", "attempt>", "result", "rows in>", "rows out>", "rejected>", "duration>", "how")
     errors = []
     for task in answer["tasks"]:
         _add_attempts(table, task)
         if task["error"]:
             errors.append((task["task_key"], task["error"]))
     out.print(table)
+    _rows_of_run(answer["rows"], out)
+    _expectations(answer["tasks"], out)
     for repair in answer["repair_history"]:
-        out.print(f"  repair {repair['repair']} at {_at(repair['requested_at'])}: {', '.join(repair['tasks'])}")
+        out.print(f"  repair {repair['repair']} at {printing.at(repair['requested_at'])}: {', '.join(repair['tasks'])}")
     for task_key, error in errors:
         out.print(f"[red]{task_key}[/]: {escape(error)}")
     timings(answer["timings"], out)
@@ -156,8 +142,24 @@ def run(answer: Answer) -> None:
         out.print(f"after the cause is mended: [bold]landingd repair {answer['run_id']}[/]")
 
 
-def _files(count: int) -> str:
-    return f"{count:,} file{'' if count == 1 else 's'}"
+def _rows_of_run(counts: Answer, out: Console) -> None:
+    """Only where something else than loading became of them."""
+    told = [f"{counts[key]:,} {key.removeprefix('rows_')}" for key in ("rows_rejected", "rows_dropped") if counts[key]]
+    if counts["rows_rescued"]:
+        told.append(f"of the loaded ones {counts['rows_rescued']:,} with rescued cells")
+    if told:
+        out.print(f"  rows: {counts['rows_in']:,} in = {counts['rows_loaded']:,} loaded, {', '.join(told)}")
+
+
+def _expectations(tasks: Sequence[Answer], out: Console) -> None:
+    kept = [(task["task_key"], one) for task in tasks for one in task["expectations"]]
+    if not kept:
+        return
+    table = printing.table("task", "expectation", "on violation", "passed>", "failed>")
+    for task_key, one in kept:
+        failed = Text(f"{one['failed']:,}", style="yellow" if one["failed"] else "")
+        table.add_row(task_key, Text(one["name"]), one["on_violation"], printing.number(one["passed"]), failed)
+    out.print(table)
 
 
 def _bad(answer: Answer) -> str:
@@ -173,11 +175,11 @@ def _add_attempts(table: Table, task: Answer) -> None:
         table.add_row(
             task["task_key"] if attempt is attempts[0] else "",
             str(attempt["attempt"]) if attempt else "",
-            _word(outcome),
-            _number(attempt["rows_in"]) if attempt else "",
-            _number(attempt["rows_out"]) if attempt else "",
-            _number(attempt["rows_rejected"]) if attempt else "",
-            _ms(attempt["worked_ms"] or attempt["duration_ms"]) if attempt else "",
+            printing.word(outcome),
+            printing.number(attempt["rows_in"]) if attempt else "",
+            printing.number(attempt["rows_out"]) if attempt else "",
+            printing.number(attempt["rows_rejected"]) if attempt else "",
+            printing.ms(attempt["worked_ms"] or attempt["duration_ms"]) if attempt else "",
             attempt["how"] or "" if attempt else "",
         )
 
@@ -190,82 +192,52 @@ def timings(steps: Sequence[Answer], out: Console) -> None:
         out.print(f"  {' → '.join(told)} [dim](ms since {since})[/]")
 
 
-def files(answer: Sequence[Answer]) -> None:
-    """One line per file version."""
-    table = _table("id>", "job", "file", "state", "rows in>", "loaded>", "rejected>", "run>", "reason")
-    for one in answer:
-        table.add_row(
-            str(one.get("file_id", "")),
-            one.get("job", ""),
-            Text(one["file"]),
-            _word(one["state"]),
-            _number(one.get("rows_in")),
-            _number(one.get("rows_loaded")),
-            _number(one.get("rows_rejected")),
-            str(one.get("run_id") or ""),
-            Text(one["reason"]),
-        )
-    console().print(table)
-
-
-def why(answer: Answer) -> None:
-    """A file's story, version by version."""
-    out = console()
-    where = f"on disk, {answer['size']:,} bytes" if answer["on_disk"] else "not on disk"
-    out.print(Text(answer["file"], style="bold"), f"({where})")
-    if answer["ignored"]:
-        out.print(f"  ignored: {escape(answer['ignored'])}")
-    elif not answer["versions"]:
-        out.print(f"  wanted by {', '.join(answer['jobs'])}; not taken in yet")
-    for version in answer["versions"]:
-        _why_version(version, out)
-
-
-def _why_version(version: Answer, out: Console) -> None:
-    out.print(Text(f"  version {version['file_id']} for job {version['job']}: ") + _word(version["state"]))
-    if version["reason"]:
-        out.print(f"    {escape(version['reason'])}")
-    out.print(f"    seen {_at(version['seen_at'])}, {version['size']:,} bytes")
-    if version["complete_at"]:
-        digest = (version["content_hash"] or "")[:12]
-        out.print(f"    complete {_at(version['complete_at'])}: {escape(version['evidence'])} (sha256 {digest}…)")
-    if version["duplicates"]:
-        out.print(f"    the same bytes came again {version['duplicates']} times; skipped")
-    if version["run_id"]:
-        out.print(f"    taken by run {version['run_id']}")
-    for load in version["loads"]:
-        out.print(
-            f"    {load['task_key']} {_at(load['loaded_at'])}: {load['rows_in']:,} rows in = "
-            f"{load['rows_loaded']:,} loaded + {load['rows_rejected']:,} rejected (run {load['run_id']})"
-        )
-    if version["rows_rejected"]:
-        out.print(
-            f"    [dim]the rejected rows: landingd query "
-            f'"from meta.rejected_rows where file_id = {version["file_id"]}"[/]'
-        )
-
-
 def plan(answer: Answer) -> None:
     """What would run, in order."""
-    out = console()
-    out.print(f"{answer['job']}: {_files(answer['waiting_files'])} waiting ({answer['waiting_bytes']:,} bytes)")
-    table = _table("task", "after", "table", "refresh", "why")
+    out = printing.console()
+    out.print(f"{answer['job']}: {printing.files(answer['waiting_files'])} waiting ({answer['waiting_bytes']:,} bytes)")
+    if answer["triggers"]:
+        out.print(_triggers(answer["triggers"]))
+    table = printing.table("task", "after", "table", "refresh", "why")
     for task in answer["tasks"]:
         table.add_row(
             task["task_key"], ", ".join(task["depends_on"]), task["table"] or "", task["refresh"], task["why"]
         )
     out.print(table)
+    expected = [(task["task_key"], one) for task in answer["tasks"] for one in task["expectations"]]
+    if expected:
+        table = printing.table("task", "expectation", "every row", "else")
+        for task_key, one in expected:
+            table.add_row(task_key, Text(one["name"]), Text(one["expect"]), one["on_violation"])
+        out.print(table)
+
+
+def _triggers(triggers: Sequence[Answer]) -> Table:
+    """What becomes of the files of each directory."""
+    table = printing.table("files", "complete by", "same bytes", "other bytes", "removed", "after loading")
+    for one in triggers:
+        proof = one["marker"] or one["manifest"]
+        age = f" after {one['cleanup_after_seconds']:g} s" if one["cleanup_after_seconds"] else ""
+        table.add_row(
+            Text(f"{one['directory']}/{one['pattern']}"),
+            Text(proof or "how it arrived"),
+            one["on_duplicate"],
+            one["on_change"],
+            one["on_delete"],
+            one["cleanup"] + (age if one["cleanup"] != "keep" else ""),
+        )
+    return table
 
 
 def rows(answer: bytes, *, title: str | None = None, most: int = 1000) -> None:
     """A query's JSON rows as a table."""
     found = json.loads(answer or b"[]")
-    out = console()
+    out = printing.console()
     if not found:
         out.print("no rows")
         return
     numbers = {k for k in found[0] if all(isinstance(r[k], (int, float)) or r[k] is None for r in found)}
-    table = _table(*(f"{k}>" if k in numbers else k for k in found[0]), title=title)
+    table = printing.table(*(f"{k}>" if k in numbers else k for k in found[0]), title=title)
     for row in found[:most]:
         table.add_row(*(_cell(row[k]) for k in found[0]))
     out.print(table)

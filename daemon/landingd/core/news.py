@@ -13,6 +13,9 @@ from landingd.model import Result, Stats, TaskState, utc
 FILES_NAMED_MAX = 100
 """A run event names this many files at most; `file_count` always says how many there are."""
 
+DISCREPANCIES_NAMED_MAX = 20
+"""The retained census names this many at most; `discrepancy_count` always says how many there are."""
+
 Payload = dict[str, Any]
 
 
@@ -104,6 +107,12 @@ def task_event(
             "rows_rejected": stats.rows_rejected,
             "worked_ms": stats.worked_ms,
             "how": stats.how,
+            "rows_dropped": sum(load.rows_dropped for load in stats.files if load.loaded),
+            "rows_rescued": sum(load.rows_rescued for load in stats.files if load.loaded),
+            "expectations": [
+                {"name": e.name, "on_violation": e.on_violation, "passed": e.passed, "failed": e.failed}
+                for e in stats.expectations
+            ],
         }
     return f"jobs/{job}/runs/{run_id}/tasks/{task_key}", payload
 
@@ -123,6 +132,11 @@ def file_event(
         "content_hash": content_hash,
     }
     return "files", payload | more
+
+
+def census(counted: Payload) -> Payload:
+    """How files and rows add up, for `census`: the topic is retained, so it names only the first that do not."""
+    return counted | {"discrepancies": counted["discrepancies"][:DISCREPANCIES_NAMED_MAX]}
 
 
 def _ms(seconds: float) -> float:

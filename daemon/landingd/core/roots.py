@@ -82,7 +82,8 @@ def rest_s(mode: Mode, *, took_s: float, poll_interval_s: float, scan_interval_s
     """How long after a scan that took so long the next one is due."""
     if mode.listening is Listening.INOTIFY:
         return scan_interval_s
-    return max(poll_interval_s, POLL_REST * took_s)
+    # Not for longer than between scans: a poll that was slow since its server hung says nothing about the next one.
+    return max(poll_interval_s, min(POLL_REST * took_s, max(scan_interval_s, took_s)))
 
 
 def latency_s(mode: Mode, *, took_s: float, poll_interval_s: float, scan_interval_s: float, quiet_s: float) -> float:

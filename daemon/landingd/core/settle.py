@@ -168,6 +168,11 @@ def is_reopened(old: Signature, new: Signature, *, gap_s: float) -> bool:
     return same_file and new.size > old.size > 0 and gap_s <= REOPENED_WITHIN_S
 
 
+def learned_quiet_s(gap_s: float) -> float:
+    """The silence to ask for where this was the longest gap between two opens; in tenths, for people."""
+    return math.ceil(REOPENED_QUIET_RATIO * gap_s * 10) / 10
+
+
 # --- markers ------------------------------------------------------------------------------------------------
 
 

@@ -127,7 +127,7 @@ def _give_way(ledger: Ledger, arrival: Arrival, but: int | None = None) -> None:
 
 def remove(ledger: Ledger, job: str, path: bytes, on_delete: OnDelete, now_s: float) -> None:
     """A file was taken from the disk by somebody else."""
-    present = [v for v in ledger.standing_versions(job, path) if v.presence is Presence.PRESENT]
+    present = [v for v in ledger.standing_versions(job, path) if v.presence is Presence.PRESENT and not v.cleaning]
     for version in present:
         ledger.remove(version.file_id)
         if version.state is not FileState.LOADED:
@@ -158,6 +158,8 @@ def want_again(ledger: Ledger, file_id: int) -> None:
             f"{file['name']}: its bytes are not kept, the file was {presence.value}",
             hint="with `cleanup: archive` loaded files stay in the archive",
         )
+    if file["cleaning"] is not None:
+        raise RefusedError(f"{file['name']}: its file is being moved just now", hint="ask again in a moment")
     again = FileAction.LOAD if state is FileState.WAITING else FileAction.RELOAD
     ledger.want(
         file_id, again, reason="to be loaded again on request" if again is FileAction.RELOAD else file["reason"]

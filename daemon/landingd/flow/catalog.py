@@ -130,9 +130,7 @@ class _Draft:
             return Bound(error=error.what)
         obstacle = refresh.why_not_of_one_row(expression, fickle=self.binding.fickle)
         if obstacle is not None:
-            return Bound(
-                error=obstacle, hint="an expectation is about one row alone, and holds for ever or not at all"
-            )
+            return Bound(error=obstacle, hint="an expectation is about one row alone, and holds for ever or not at all")
         return self.binding.bind_expression(table, expect)
 
     def note(self, task: Task, bound: Bound) -> None:

@@ -20,7 +20,7 @@ from landingd.flow.books import Books
 from landingd.flow.looking import IntakeOptions, Looking, Memory, Seen, Sighting, Taken
 from landingd.flow.roots import RootOptions, Roots
 from landingd.flow.scanning import Found, Scanner
-from landingd.model import Arrival, Facts, Hint, Job, OnDelete, Signature, shown
+from landingd.model import Arrival, Hint, Job, OnDelete, Signature, shown
 
 log = structlog.get_logger("landingd.intake")
 T = TypeVar("T")
@@ -163,7 +163,8 @@ class Intake:
         memory = self._memory
         lost = [path for path in memory.sightings if found.lacks(path)]
         for path in (*found.unknown, *lost):
-            memory.dirty.setdefault(path, Hint.SCAN)
+            if not self._is_resting(path, found.on_disk.get(path)):
+                memory.dirty.setdefault(path, Hint.SCAN)
         waiting = await self._books.incomplete([job.name for job in self._jobs])
         await self._books.forget([(job, path) for job, path in waiting if found.lacks(path)])
         # What has arrived since the scan passed by is not what it missed.
@@ -175,6 +176,12 @@ class Intake:
         await self._books.removed(gone, self._on_delete)
         for name in {job for job, _ in gone}:
             self._on_arrived(name)
+
+    def _is_resting(self, path: bytes, seen: Signature | None) -> bool:
+        """Whether the file is only to be quiet for a while, and is: polls come more often than its next look."""
+        before = self._memory.sightings.get(path)
+        waits_for_silence = before is not None and before.until_s < settle.ON_AN_EVENT and before.unfit is None
+        return waits_for_silence and before is not None and before.signature == seen
 
     def _on_delete(self, job: str, path: bytes) -> OnDelete:
         matches, _ = triggers.matching(path, [one for one in self._jobs if one.name == job])
@@ -244,7 +251,7 @@ class Intake:
                 content_hash=one.print.content_hash,
                 signature=one.print.signature,
                 evidence=one.complete.evidence,
-                facts=Facts(records=one.print.records),
+                facts=one.print.facts,
                 seen_s=sighting.seen_s if sighting else one.looked_s or now_s,
                 complete_s=now_s,
                 damage=one.spoiled or one.print.damage,

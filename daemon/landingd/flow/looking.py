@@ -156,14 +156,14 @@ class Looking:
 
     def _settled(self, seen: Seen, signature: Signature) -> settle.Complete | settle.Wait:
         is_vouched = len(seen.words) == len(seen.matches) and all(word.is_final for word in seen.words)
-        lease = landing.lease(self._absolute(seen.path))
+        lease = landing.lease(self._absolute(seen.path), heard=seen.hint in {Hint.CLOSED, Hint.MOVED})
         gaps_s = [self._memory.gaps_s.get((m.job, m.trigger.path), 0.0) for m in seen.matches]
         return settle.decide(
             settle.Look(seen.hint, lease, signature, seen.unchanged_since_s, seen.words, is_vouched),
             now_s=seen.looked_s,
             wait_s=max(m.trigger.wait_after_last_change_s for m in seen.matches),
             quiet_floor_s=self._options.quiet_floor_s,
-            reopened_quiet_s=settle.REOPENED_QUIET_RATIO * max(*gaps_s, seen.reopened_gap_s),
+            reopened_quiet_s=settle.learned_quiet_s(max(*gaps_s, seen.reopened_gap_s)),
         )
 
     def _reopened_gap_s(self, path: bytes, signature: Signature, now_s: float) -> float:
@@ -181,8 +181,8 @@ class Looking:
     def read(self, seen: Seen) -> Seen:
         """Hash a complete file, and see whether its content agrees that it is complete."""
         try:
-            fingerprint = landing.fingerprint(self._absolute(seen.path))
-            unfit = getattr(fingerprint, "cut", None) or self._wrong_sum(seen, fingerprint)
+            fingerprint = landing.fingerprint(self._absolute(seen.path), formats=self._formats(seen))
+            unfit = fingerprint.cut or self._wrong_sum(seen, fingerprint)
         except landing.ChangedWhileReadingError:
             wait = settle.Wait("changed while it was read", self._clock() + 0.05)
             return replace(seen, complete=None, wait=wait)
@@ -193,6 +193,12 @@ class Looking:
         if unfit is None:
             return replace(seen, print=fingerprint)
         return self._unfit(seen, fingerprint, unfit)
+
+    def _formats(self, seen: Seen) -> frozenset[str]:
+        """As what the file will be read; as CSV where no task of ours reads it."""
+        wanted = {match.job for match in seen.matches}
+        formats = (triggers.formats_wanted(seen.path, job) for job in self.jobs if job.name in wanted)
+        return frozenset[str]().union(*formats) or frozenset({"csv"})
 
     def _unfit(self, seen: Seen, fingerprint: landing.Fingerprint, reason: str) -> Seen:
         patience_s = max(m.trigger.incomplete_after_s for m in seen.matches)

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from landingd.core import news
 from landingd.edge.broker import Link, LinkLost, Message
 from landingd.flow.books import Books
 
@@ -44,6 +45,8 @@ class Publisher:
         self._stale: set[str] = set()
         self._status_stale = True
         self._status_aged = False
+        self._census: State | None = None
+        self._census_stale = False
         self._wake = asyncio.Event()
         self._flushed = asyncio.Event()
         self.link_state = "not connected yet"
@@ -73,6 +76,11 @@ class Publisher:
             self.changed()
             self._status_aged = False
 
+    def census(self, counted: State) -> None:
+        """A census was taken: the newest one is retained."""
+        self._census, self._census_stale = news.census(counted), True
+        self._wake.set()
+
     def news(self) -> None:
         """There may be events in the outbox."""
         self._flushed.clear()
@@ -82,9 +90,11 @@ class Publisher:
         """Tell everything, for as long as the link holds."""
         self.changed()
         self.changed(*self._jobs)
+        self._census_stale = self._census is not None
         while True:
             self._wake.clear()
             await self._tell_states(link)
+            await self._tell_census(link)
             await self._tell_events(link)
             self._flushed.set()
             await self._wake.wait()
@@ -125,6 +135,11 @@ class Publisher:
                 self._stale |= stale
                 self._status_stale = self._status_stale or status_stale
                 raise
+
+    async def _tell_census(self, link: Link) -> None:
+        if self._census_stale and self._census is not None:
+            self._census_stale = False  # where it does not get through, the next link is told again
+            await link.publish_all([self._message("census", self._census, retain=True)])
 
     async def _tell_events(self, link: Link) -> None:
         while events := await self._books.untold(EVENTS_AT_ONCE_MAX):

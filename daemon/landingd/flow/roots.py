@@ -32,7 +32,11 @@ PROBE_WAIT_S = 1.0
 PROBE_EVERY_S = 600.0
 PROBE_AGAIN_S = 30.0
 """After a probe that was not heard: its event may only have been late."""
+PROBE_AFTER_MOUNT_S = 3.0
+"""By then the watch is set on what was mounted."""
 RECORD_EVERY_S = 600.0
+SLOW_SCAN_S = 10.0
+"""A scan that takes longer is named: the directory is very large, or its server does not answer."""
 THREADS_MAX = 8
 """A server that hangs takes the thread that asked it something; the other roots go on."""
 
@@ -61,6 +65,7 @@ class Root:
     mount: landing.Mount | None = None
     mounts_below: tuple[landing.Mount, ...] = ()
     """What is mounted further down, if that is watched too."""
+    mounts_seen: landing.Mounts | None = None
     mode: Mode = _NOT_YET
     standing: Standing = _NOT_SEEN
     trouble: tuple[str, ...] = ()
@@ -71,6 +76,7 @@ class Root:
     """Test files that an earlier process may have left are gone."""
     due_at_s: float = 0.0
     scanning: bool = False
+    scan_began_s: float = 0.0
     scanned_at_s: float | None = None
     took_s: float = 0.0
     files: int = 0
@@ -121,7 +127,6 @@ class Roots:
         self._probes: dict[bytes, asyncio.Event] = {}
         self._tests: dict[Root, asyncio.Task[None]] = {}
         self._blind: dict[bytes, str] = {}
-        self._table: landing.Mounts | None = None
 
     # -- said from outside --
 
@@ -132,7 +137,6 @@ class Roots:
         self.roots = [before.get(one) or self._root(*one) for one in wanted]
         for root in self.roots:
             root.probe_due_s = 0.0
-        self._table = None
 
     def heard(self, path: bytes) -> bool:
         """An event came for this path. True: it is a file of ours, and nobody else's business."""
@@ -176,29 +180,36 @@ class Roots:
     async def check(self) -> None:
         """One round: what has changed, and the tests that are due."""
         table = await self._in_thread(landing.mount_table)
-        if table is not self._table:
-            self._table = table
-            await asyncio.gather(*(self._mounted(root, table) for root in self.roots))
-        self._tests = {root: test for root, test in self._tests.items() if not test.done()}
-        now_s = self._clock()
         for root in self.roots:
-            if now_s >= root.probe_due_s and root.standing.available and root not in self._tests:
-                self._tests[root] = asyncio.create_task(self._probe(root), name="probe")
+            if root not in self._tests and (root.mounts_seen is not table or self._is_probe_due(root)):
+                self._tests[root] = asyncio.create_task(self._test(root, table), name="root-test")
         if self._tests:
-            # A root whose server hangs must not keep the others from being tested.
+            # One whose server hangs must not keep the others from being tested.
             await asyncio.wait(self._tests.values(), timeout=2 * PROBE_WAIT_S)
+        for root in [root for root, test in self._tests.items() if test.done()]:
+            self._tests.pop(root).result()
 
-    async def _mounted(self, root: Root, table: landing.Mounts) -> None:
-        """The table of mounts has changed: what is the root on now?"""
-        now = await self._in_thread(lambda: _mounts_of(root, table))
-        if now == (root.mount, root.mounts_below):
+    def _is_probe_due(self, root: Root) -> bool:
+        return root.standing.available and self._clock() >= root.probe_due_s
+
+    async def _test(self, root: Root, table: landing.Mounts) -> None:
+        if root.mounts_seen is not table:
+            self._mounted(root, *await self._in_thread(lambda: _mounts_of(root, table)))
+            root.mounts_seen = table
+        if self._is_probe_due(root):
+            await self._probe(root)
+
+    def _mounted(self, root: Root, mount: landing.Mount | None, below: tuple[landing.Mount, ...]) -> None:
+        """The table of mounts has changed: this is what the root is on now."""
+        if (mount, below) == (root.mount, root.mounts_below):
             return
         is_new = root.mount is None
-        root.mount, root.mounts_below = now
-        root.probe_heard, root.probe_due_s, root.due_at_s = None, 0.0, 0.0
+        root.mount, root.mounts_below, root.probe_heard = mount, below, None
         self._decide(root)
         if not is_new:
-            log.info("root_mounted", directory=shown(root.directory), mount=str(root.mount))
+            root.due_at_s = 0.0
+            root.probe_due_s = self._clock() + PROBE_AFTER_MOUNT_S
+            log.info("root_mount_changed", directory=shown(root.directory), mount=str(root.mount))
             self._on_remount(root.path)
         self.on_change()
 
@@ -236,7 +247,7 @@ class Roots:
             worst,
             written_elsewhere=landing.writers_unseen(worst),
             probe_heard=root.probe_heard,
-            watch_trouble=self._blind.get(os.fsencode(root.path)),
+            watch_trouble=self._trouble(root),
         )
         if mode == root.mode:
             return
@@ -245,6 +256,14 @@ class Roots:
         root.mode = mode
         root.due_at_s = min(root.due_at_s, self._clock() + self.rest_s(root))
         self.on_change()
+
+    def _trouble(self, root: Root) -> str | None:
+        """Why the root, or something below it, is not watched."""
+        path = os.fsencode(root.path)
+        if path in self._blind:
+            return self._blind[path]
+        below = sorted(one for one in self._blind if one.startswith(path + b"/")) if root.recursive else []
+        return f"{shown(below[0][len(path) + 1 :])}: {self._blind[below[0]]}" if below else None
 
     # -- asked by the scanner --
 
@@ -263,8 +282,6 @@ class Roots:
             tell = log.warning if trouble else log.info
             name = "root_unavailable" if not standing.available else "root_uncertain" if trouble else "root_available"
             tell(name, directory=shown(root.directory), because=list(trouble))
-        if standing.available and not root.standing.available:
-            root.probe_due_s = 0.0
         changed = (standing, trouble) != (root.standing, root.trouble)
         root.standing, root.trouble = standing, trouble
         if changed:
@@ -303,13 +320,18 @@ class Roots:
                 "latency_seconds": round(self._latency_s(root), 3),
                 "available": root.standing.available,
                 "unavailable_because": None if root.standing.available else root.standing.because,
-                "trouble": list(root.trouble),
+                "trouble": [*root.trouble, *self._slowness(root)],
                 "files": root.files,
                 "scanned_at": utc(root.scanned_at_s),
                 "scan_ms": round(1000 * root.took_s, 1),
             }
             for root in self.roots
         ]
+
+    def _slowness(self, root: Root) -> list[str]:
+        since_s = self._clock() - root.scan_began_s
+        is_slow = root.scanning and since_s > SLOW_SCAN_S
+        return [f"a scan has been under way for {since_s:.0f} s"] if is_slow else []
 
     def _latency_s(self, root: Root) -> float:
         return decide.latency_s(

@@ -5,25 +5,22 @@ The whole story of a task fits in three lines: begin (books), execute (engine), 
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import structlog
 
-from landingd.core import csvhead, references
-from landingd.edge import landing
-from landingd.edge.engine import Engine, FileChecks
+from landingd.core import references
+from landingd.edge.engine import Engine
 from landingd.errors import NotFoundError
-from landingd.flow.books import Books, ToLoad
+from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog
 from landingd.flow.entries import Concluded, Started
+from landingd.flow.preparing import NoRoomForCopyError, Preparer
 from landingd.model import (
     AttemptKey,
     Committed,
     Failed,
-    FileAction,
     FileLoad,
     IngestPlan,
     Interrupted,
@@ -36,7 +33,6 @@ from landingd.model import (
     TablePlan,
     Task,
     TimedOut,
-    shown,
 )
 
 log = structlog.get_logger("landingd.runner")
@@ -46,11 +42,11 @@ class Runner:
     """Executes runs. `stop` lets attempts finish and begins no new ones."""
 
     def __init__(
-        self, books: Books, engine: Engine, landing_root: Path, clock: Callable[[], float] = time.time
+        self, books: Books, engine: Engine, preparer: Preparer, clock: Callable[[], float] = time.time
     ) -> None:
         self._books = books
         self._engine = engine
-        self._root = landing_root
+        self._preparer = preparer
         self._clock = clock
         self._stopping = asyncio.Event()
 
@@ -73,8 +69,15 @@ class Runner:
     async def _together(self, started: Started, catalog: Catalog) -> tuple[AttemptKey, ...]:
         """Try all of a small run in one transaction; returns the attempts that were begun because that failed."""
         job = catalog.job(started.run.job)
-        plans = [await self._plan(started, catalog, job, job.task(key.task_key), key) for key in started.begun]
-        outcomes = await self._engine.execute_together(plans, checks=_CHECKS)
+        plans: list[Plan] = []
+        try:
+            for key in started.begun:
+                plans.append(await self._plan(started, catalog, job, job.task(key.task_key), key))  # noqa: PERF401 -- those that were made are discarded
+            outcomes = await self._engine.execute_together(plans, checks=self._preparer.checks)
+        except NoRoomForCopyError as error:
+            outcomes = [Interrupted(crashed=False, why=f"{error}; each task is tried alone now")] * len(started.begun)
+        finally:
+            self._discard(plans)
         ended = list(zip(started.begun, outcomes, strict=True))
         go_on = not self._stopping.is_set()
         concluded = await self._books.conclude_together(job, ended, go_on=go_on)
@@ -94,8 +97,14 @@ class Runner:
             task = job.task(key.task_key)
         except (NotFoundError, KeyError):
             return Failed(f"the task '{key.task_key}' is not in the job file any more", permanent=True)
-        plan = await self._plan(started, catalog, job, task, key)
-        return await self._engine.execute(plan, timeout_s=task.timeout_s, checks=_CHECKS)
+        try:
+            plan = await self._plan(started, catalog, job, task, key)
+        except NoRoomForCopyError as error:
+            return Failed(str(error))
+        try:
+            return await self._engine.execute(plan, timeout_s=task.timeout_s, checks=self._preparer.checks)
+        finally:
+            self._discard([plan])
 
     async def _plan(self, started: Started, catalog: Catalog, job: Job, task: Task, key: AttemptKey) -> Plan:
         context = {
@@ -132,8 +141,8 @@ class Runner:
         assert task.ingest is not None  # noqa: S101 -- asked by the caller
         assert task.table is not None  # noqa: S101 -- the same
         batch = await self._books.batch(job, key)
-        known = self._engine.columns_of(task.table) or tuple(task.ingest.schema_hints)
-        prepared = await asyncio.to_thread(self._prepare, batch.load, task, known)
+        of_table = self._engine.columns_of(task.table)
+        prepared = await asyncio.to_thread(self._preparer.prepare, batch.load, task.ingest, of_table, table=task.table)
         return IngestPlan(
             key=key,
             job=job.name,
@@ -145,40 +154,11 @@ class Runner:
             expectations=task.expectations,
         )
 
-    def _prepare(self, files: Sequence[ToLoad], task: Task, known: tuple[str, ...]) -> list[SourceFile | FileLoad]:
-        return [self._prepare_one(f, task, known) for f in files]
-
-    def _prepare_one(self, to_load: ToLoad, task: Task, known: tuple[str, ...]) -> SourceFile | FileLoad:
-        """Open a file far enough to know how to read it, or say why it cannot be."""
-        assert task.ingest is not None  # noqa: S101 -- asked by the caller
-        file = to_load.file
-        path = os.path.join(os.fsencode(self._root), file.path)
-        try:
-            peek = landing.peek(path)
-            if peek.signature != file.signature and landing.fingerprint(path).content_hash != file.content_hash:
-                return FileLoad(file.file_id, gone="its content changed before it could be loaded")
-        except FileNotFoundError:
-            return FileLoad(file.file_id, gone="it went away before it could be loaded")
-        except landing.ChangedWhileReadingError:
-            return FileLoad(file.file_id, gone="its content changed before it could be loaded")
-        except OSError as error:
-            return FileLoad(file.file_id, quarantined=f"cannot be read: {error.strerror}")
-        header = csvhead.read(peek.head, delimiter=task.ingest.delimiter, known=known)
-        if isinstance(header, csvhead.Unreadable):
-            return FileLoad(file.file_id, quarantined=header.reason)
-        return SourceFile(
-            file_id=file.file_id,
-            path=path,
-            name=shown(file.path),
-            content_hash=file.content_hash,
-            columns=header.columns,
-            delimiter=header.delimiter,
-            compression=peek.compression,
-            signature=peek.signature,
-            rows_in=None if file.facts.records is None else file.facts.records - 1,
-            replaces=to_load.replaces,
-            reload=file.action is FileAction.RELOAD,
-        )
+    def _discard(self, plans: Sequence[Plan]) -> None:
+        """Take away what was made for these plans' files."""
+        for plan in plans:
+            if isinstance(plan, IngestPlan):
+                self._preparer.discard(plan.files)
 
     # -- verdicts --
 
@@ -230,23 +210,6 @@ class _Drive:
         key = await self._runner.begin_retry(self._started.run.run_id, task_key, at_s)
         if key is not None:
             self.go(key)
-
-
-def _recount(file: SourceFile) -> int:
-    # In a file with one column a blank line is a row, whose value is NULL.
-    one_column = len(file.columns) == 1
-    return landing.count_records(file.path, file.compression, file.delimiter, blank_rows=one_column) - 1
-
-
-def _changed(file: SourceFile) -> bool:
-    """Whether the bytes under the path may be others than those that were hashed."""
-    try:
-        return landing.signature(file.path) != file.signature
-    except OSError:
-        return True
-
-
-_CHECKS = FileChecks(recount=_recount, changed=_changed)
 
 
 def _log_outcome(outcome: Outcome) -> None:

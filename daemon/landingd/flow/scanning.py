@@ -96,7 +96,7 @@ class Scanner:
         return [await self._end(root, future.result()) for future, root in ended.items()]
 
     def _start(self, root: Root, now_s: float) -> "asyncio.Future[Found]":
-        root.scanning, root.due_at_s = True, float("inf")
+        root.scanning, root.scan_began_s, root.due_at_s = True, now_s, float("inf")
         landing_root, recorded = os.fsencode(self._roots.landing_root), dict(self._roots.recorded)
         scan = _Scan(root, landing_root, self._jobs, self._memory, recorded, now_s)
         future = asyncio.get_running_loop().run_in_executor(self._roots.threads, scan.run)

@@ -1,6 +1,6 @@
 """File versions: what is seen of a file, and what is known of a version."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from landingd.model.states import FileAction, OnChange, OnDuplicate
@@ -14,7 +14,8 @@ class Signature:
     mtime_ns: int
     ctime_ns: int
     inode: int
-    device: int
+    device: int = field(compare=False)
+    """Not compared: a share that is mounted again usually has another number."""
 
 
 class Hint(StrEnum):

@@ -99,6 +99,13 @@ def _misplaced(settings: Settings, file: Path) -> Iterator[Problem]:
             f"paths.state: lies in the landing root {str(settings.landing_dir)!r}, where the daemon"
             f" would take its own files for arrivals (got {str(settings.state_dir)!r})",
         )
+    if settings.archive_dir.is_relative_to(settings.landing_dir):
+        yield Problem(
+            str(file),
+            0,
+            f"paths.archive: lies in the landing root {str(settings.landing_dir)!r}, where archived files would"
+            f" arrive again (got {str(settings.archive_dir)!r})",
+        )
 
 
 class _Sources:

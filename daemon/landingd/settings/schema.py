@@ -71,6 +71,8 @@ class Paths(_Section):
     """The landing root: producers drop their files into directories below it."""
     state: Path = Path("state")
     """What the daemon owns: warehouse.duckdb, ledger.sqlite, temp/."""
+    archive: Path = Path("archive")
+    """Where `cleanup: archive` moves loaded files: fastest on the file system of the landing root, but not in it."""
     pipelines: Path = Path("pipelines")
     """One folder per job, each with its job.yml."""
     socket: Path = Path("state/control.sock")
@@ -86,6 +88,11 @@ class Landing(_Section):
     """Where no events come (NFS, SMB, FUSE, ...) a directory is listed this often; a large one less often."""
     quiet_seconds: Seconds = 2.0
     """Where the file system cannot tell whether a writer is left, a file must have rested this long."""
+    cleanup_interval_seconds: Interval = 5.0
+    """Loaded files are archived or deleted, and archived ones deleted for good, as soon as a run has ended, and
+    this often."""
+    census_interval_seconds: Interval = 60.0
+    """Every file on disk is counted against the ledger this often; what does not add up is said."""
 
 
 class Engine(_Section):
@@ -211,6 +218,10 @@ class Settings(BaseSettings):
     @property
     def state_dir(self) -> Path:
         return self.absolute(self.paths.state)
+
+    @property
+    def archive_dir(self) -> Path:
+        return self.absolute(self.paths.archive)
 
     @property
     def pipelines_dir(self) -> Path:

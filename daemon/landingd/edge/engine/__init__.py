@@ -25,8 +25,8 @@ import duckdb
 
 from landingd.edge.engine import selects
 from landingd.edge.engine.commits import committed_stats, high_water, message
-from landingd.edge.engine.csvload import FileChecks
 from landingd.edge.engine.lane import NO_CHECKS, EngineBrokenError, WriteLane
+from landingd.edge.engine.loading import FileChecks
 from landingd.edge.engine.remembered import read_definitions, table_columns
 from landingd.edge.engine.sqltext import literal
 from landingd.errors import AlreadyRunningError, EngineError, RefusedError
@@ -57,6 +57,8 @@ class EngineOptions:
     scratch: Path
     """A directory of our own: links to the files being read, query results, spilled data."""
     landing: Path
+    archive: Path | None = None
+    """Where loaded files are moved to: replays read them there."""
     threads: int = 0
     memory_limit: str = ""
     checkpoint_threshold: str = "1GB"
@@ -213,7 +215,7 @@ def open_engine(options: EngineOptions) -> Engine:
         raise EngineError(f"{options.warehouse}: {message(error)}", permanent=True) from error
     root.execute(f"SET temp_directory = {literal(str(options.scratch / 'spill'))}").fetchall()
     root.execute(f"SET checkpoint_threshold = {literal(options.checkpoint_threshold)}").fetchall()
-    _lock_down(root, [options.landing, options.scratch])
+    _lock_down(root, [each for each in (options.landing, options.archive, options.scratch) if each is not None])
     schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     for statement in root.extract_statements(schema):
         root.execute(statement).fetchall()

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import duckdb
 
-from landingd.model import AttemptKey, FileLoad, Stats
+from landingd.model import AttemptKey, ExpectationCount, FileLoad, Stats
 
 
 def committed_stats(cursor: duckdb.DuckDBPyConnection, run_ids: Collection[int]) -> dict[AttemptKey, Stats]:
@@ -33,5 +33,8 @@ def message(error: Exception) -> str:
 
 
 def _stats(text: str) -> Stats:
+    # Rows from before there were expectations lack some of the fields; what is not said has its usual value.
     fields = json.loads(text)
-    return Stats(**(fields | {"files": tuple(FileLoad(**f) for f in fields["files"])}))
+    files = tuple(FileLoad(**f) for f in fields.get("files", ()))
+    expectations = tuple(ExpectationCount(**e) for e in fields.get("expectations", ()))
+    return Stats(**(fields | {"files": files, "expectations": expectations}))

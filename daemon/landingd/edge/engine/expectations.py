@@ -10,13 +10,13 @@ must not stop the rows around it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
 from landingd.edge.engine.sqltext import ident, literal, table_ident
 from landingd.errors import EngineError
-from landingd.model import Expectation, ExpectationCount, IngestPlan, OnViolation, TablePlan
+from landingd.model import Expectation, ExpectationCount, IngestPlan, OnViolation, RefreshMode, TablePlan
 
 LinesOf = Callable[[int, Sequence[int]], Mapping[int, int]]
 """Of a file version, the line on which each of these rows (`_row`) begins."""
@@ -26,6 +26,16 @@ _VIOLATED = '"landingd violated"'
 """The column of the number; no SELECT is expected to make one of this name."""
 _ROW_AS_JSON = f"to_json(struct_pack(*COLUMNS(* EXCLUDE ({_VIOLATED}))))"
 _EXAMPLE_CHARACTERS_MAX = 500
+_NO_FILE = 0
+"""Stands for the file id of rows that have none: grouped by NULL, DuckDB 2.0.0 ends with an internal error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How many of a file's rows may not be in the table."""
+
+    rows_dropped: int = 0
+    rows_quarantined: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +43,10 @@ class Filled:
     """What became of the rows of a SELECT."""
 
     rows_out: int
-    rows_quarantined: int
-    counts: tuple[ExpectationCount, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """How many of a file's rows were taken out again."""
-
-    rows_dropped: int = 0
+    counts: tuple[ExpectationCount, ...] = ()
     rows_quarantined: int = 0
+    removed: Mapping[int, Removed] = field(default_factory=dict[int, Removed])
+    """What each file lost (no entry: nothing); empty for a table that does not know its files."""
 
 
 def remove_rows(expectations: Iterable[Expectation]) -> bool:
@@ -57,6 +61,7 @@ def fill(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str, parame
     """
     rules = plan.expectations
     removing, quarantining = _bits(rules, *_REMOVING), _bits(rules, OnViolation.QUARANTINE)
+    file_id = "_file_id" if plan.mode is RefreshMode.APPEND else _NO_FILE
     found = cursor.execute(
         f"""
         WITH judged AS MATERIALIZED (
@@ -65,37 +70,36 @@ def fill(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str, parame
             INSERT INTO {table_ident(plan.table)} BY NAME
             SELECT * EXCLUDE ({_VIOLATED}) FROM judged WHERE {_VIOLATED} & {removing} = 0
         ){_quarantine_of_table(plan) if quarantining else ""}
-        SELECT {_VIOLATED}, count(*), first({_example(rules)}) FROM judged GROUP BY 1
+        SELECT {file_id}, {_VIOLATED}, count(*), first({_example(rules)}) FROM judged GROUP BY 1, 2
         """,
         dict(parameters),
     ).fetchall()
-    _refuse(rules, plan.table, [_Group(*group) for group in found])
-    by_violated = {violated: rows for violated, rows, _ in found}
+    groups = [_Group(*group) for group in found]
+    _refuse(rules, plan.table, groups)
     return Filled(
-        rows_out=sum(rows for v, rows in by_violated.items() if not v & removing),
-        rows_quarantined=sum(rows for v, rows in by_violated.items() if v & quarantining),
-        counts=_counts(rules, by_violated),
+        rows_out=sum(g.rows for g in groups if not g.violated & removing),
+        rows_quarantined=sum(g.rows for g in groups if g.violated & quarantining),
+        counts=_counts(rules, groups),
+        removed=_removed(rules, groups),
     )
 
 
-def check_standing(
-    cursor: duckdb.DuckDBPyConnection, plan: TablePlan, file_ids: Sequence[int] | None
-) -> tuple[ExpectationCount, ...]:
-    """Count how the rows that stand in the table do (None: of all files), where no rule takes any of them out.
+def check_standing(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> tuple[ExpectationCount, ...]:
+    """Count how the rows of a table that has just been made do, where no rule takes any of them out.
 
     Raises EngineError as `fill` does.
     """
     rules = plan.expectations
     found = cursor.execute(
         f"""
-        SELECT {_VIOLATED}, count(*), first({_example(rules)})
-        FROM (SELECT *, {_violated(rules)} AS {_VIOLATED} FROM {table_ident(plan.table)} {_of_files(file_ids)})
-        GROUP BY 1
-        """,
-        {} if file_ids is None else {"ids": list(file_ids)},
+        SELECT {_NO_FILE}, {_VIOLATED}, count(*), first({_example(rules)})
+        FROM (SELECT *, {_violated(rules)} AS {_VIOLATED} FROM {table_ident(plan.table)})
+        GROUP BY 2
+        """
     ).fetchall()
-    _refuse(rules, plan.table, [_Group(*group) for group in found])
-    return _counts(rules, {violated: rows for violated, rows, _ in found})
+    groups = [_Group(*group) for group in found]
+    _refuse(rules, plan.table, groups)
+    return _counts(rules, groups)
 
 
 def check_ingested(
@@ -108,22 +112,13 @@ def check_ingested(
     rules = plan.expectations
     if not rules:
         return (), {}
-    removing, quarantining = _bits(rules, *_REMOVING), _bits(rules, OnViolation.QUARANTINE)
     found = cursor.execute(_judge_ingested(plan), {"ids": list(file_ids)}).fetchall()
-    names = {file.file_id: file.name for file in plan.files}
-    _refuse(rules, plan.table, [_Group(v, rows, example, names.get(f)) for f, v, rows, example in found])
-    by_violated: dict[int, int] = {}
-    removed: dict[int, Removed] = {}
-    for file_id, violated, rows, _ in found:
-        by_violated[violated] = by_violated.get(violated, 0) + rows
-        before = removed.get(file_id, Removed())
-        if violated & quarantining:
-            removed[file_id] = Removed(before.rows_dropped, before.rows_quarantined + rows)
-        elif violated & removing:
-            removed[file_id] = Removed(before.rows_dropped + rows, before.rows_quarantined)
+    groups = [_Group(*group) for group in found]
+    _refuse(rules, plan.table, groups, {file.file_id: file.name for file in plan.files})
+    removed = _removed(rules, groups)
     for file_id in [f for f, lost in removed.items() if lost.rows_quarantined]:
         _add_lines(cursor, plan.table, file_id, lines_of)
-    return _counts(rules, by_violated), removed
+    return _counts(rules, groups), removed
 
 
 def forget_quarantined(cursor: duckdb.DuckDBPyConnection, table: str) -> None:
@@ -135,7 +130,7 @@ def forget_quarantined(cursor: duckdb.DuckDBPyConnection, table: str) -> None:
 
 def no_rows(expectations: Sequence[Expectation]) -> tuple[ExpectationCount, ...]:
     """The counts where no row was judged."""
-    return _counts(expectations, {})
+    return _counts(expectations, ())
 
 
 # --- the statements ---------------------------------------------------------------------------------------
@@ -159,10 +154,6 @@ def _example(rules: Sequence[Expectation]) -> str:
 
 def _alias(table: str) -> str:
     return ident(table.partition(".")[2])
-
-
-def _of_files(file_ids: Sequence[int] | None) -> str:
-    return "" if file_ids is None else "WHERE _file_id IN (SELECT unnest($ids))"
 
 
 def _first_violated(rules: Sequence[Expectation], shown: Callable[[Expectation], str]) -> str:
@@ -207,7 +198,7 @@ def _judge_ingested(plan: IngestPlan) -> str:
         judged AS MATERIALIZED (
             SELECT _file_id, _row, {_VIOLATED},
                    CASE WHEN {_VIOLATED} & {showing} <> 0 THEN {_ROW_AS_JSON} END AS raw
-            FROM (SELECT *, {_violated(rules)} AS {_VIOLATED} FROM {table} {_of_files([])})
+            FROM (SELECT *, {_violated(rules)} AS {_VIOLATED} FROM {table} WHERE _file_id IN (SELECT unnest($ids)))
         )"""
     parts = [judged]
     if remove_rows(rules):
@@ -236,6 +227,8 @@ def _add_lines(cursor: duckdb.DuckDBPyConnection, table: str, file_id: int, line
         of_file,
     ).fetchall()
     lines = lines_of(file_id, [row[0] for row in rows])
+    if not lines:
+        return
     cursor.execute(
         """
         UPDATE meta.rejected_rows SET line = found.line
@@ -252,34 +245,52 @@ def _add_lines(cursor: duckdb.DuckDBPyConnection, table: str, file_id: int, line
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Rows that violate the same rules."""
+    """Rows, of one file where that is known, that violate the same rules."""
 
+    file_id: int
     violated: int
     rows: int
     example: str | None
-    file: str | None = None
 
 
-def _counts(rules: Sequence[Expectation], by_violated: Mapping[int, int]) -> tuple[ExpectationCount, ...]:
-    total = sum(by_violated.values())
-    failed = [sum(rows for v, rows in by_violated.items() if v & 1 << n) for n in range(len(rules))]
+def _counts(rules: Sequence[Expectation], groups: Sequence[_Group]) -> tuple[ExpectationCount, ...]:
+    total = sum(g.rows for g in groups)
+    failed = [sum(g.rows for g in groups if g.violated & 1 << n) for n in range(len(rules))]
     return tuple(
         ExpectationCount(rule.name, rule.on_violation.value, total - f, f)
         for rule, f in zip(rules, failed, strict=True)
     )
 
 
-def _refuse(rules: Sequence[Expectation], table: str, groups: Sequence[_Group]) -> None:
+def _removed(rules: Sequence[Expectation], groups: Iterable[_Group]) -> dict[int, Removed]:
+    """By file. A row that one rule drops and another quarantines is quarantined: nothing is lost."""
+    removing, quarantining = _bits(rules, *_REMOVING), _bits(rules, OnViolation.QUARANTINE)
+    removed: dict[int, Removed] = {}
+    for group in groups:
+        if group.file_id == _NO_FILE or not group.violated & removing:
+            continue
+        lost = removed.get(group.file_id, Removed())
+        if group.violated & quarantining:
+            removed[group.file_id] = replace(lost, rows_quarantined=lost.rows_quarantined + group.rows)
+        else:
+            removed[group.file_id] = replace(lost, rows_dropped=lost.rows_dropped + group.rows)
+    return removed
+
+
+def _refuse(
+    rules: Sequence[Expectation], table: str, groups: Sequence[_Group], file_names: Mapping[int, str] | None = None
+) -> None:
     """Raise EngineError for the first rule that must hold and does not."""
     for n, rule in enumerate(rules):
         against = [g for g in groups if g.violated & 1 << n]
         if rule.on_violation is not OnViolation.FAIL or not against:
             continue
-        example = (against[0].example or "")[:_EXAMPLE_CHARACTERS_MAX]
-        where = f" in {against[0].file}" if against[0].file else ""
+        one = against[0]
+        file_name = (file_names or {}).get(one.file_id)
+        where = f" in {file_name}" if file_name else ""
         raise EngineError(
             f"expectation '{rule.name}' failed for {sum(g.rows for g in against)} of {sum(g.rows for g in groups)} "
-            f"rows of {table}; for example{where}: {example}",
+            f"rows of {table}; for example{where}: {(one.example or '')[:_EXAMPLE_CHARACTERS_MAX]}",
             permanent=True,
             hint=f"it expects: {rule.expect}",
         )

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import duckdb
 
-from landingd.edge.engine import csvload, tables
+from landingd.edge.engine import loading, tables
 from landingd.edge.engine.commits import committed_stats, message
-from landingd.edge.engine.csvload import FileChecks
+from landingd.edge.engine.loading import FileChecks
 from landingd.edge.engine.remembered import Remembered
 from landingd.errors import EngineError
 from landingd.model import (
@@ -55,8 +55,18 @@ class _Try:
     remembered: Remembered
     now: datetime
     keep_rejects: bool
-    unreadable: Mapping[int, str] = field(default_factory=dict[int, str])
-    """Files that made an earlier try fail, and why."""
+    learnt: Mapping[str, "_Learnt"] = field(default_factory=dict[str, "_Learnt"])
+    """What earlier tries showed, by table."""
+
+
+@dataclass(slots=True)
+class _Learnt:
+    """What a try that was rolled back has shown of one table's files."""
+
+    settled: dict[int, FileLoad] = field(default_factory=dict[int, FileLoad])
+    """Files that cannot be loaded, and why."""
+    widened: dict[str, str] = field(default_factory=dict[str, str])
+    """Columns that need a wider type, and which."""
 
 
 class WriteLane:
@@ -88,6 +98,10 @@ class WriteLane:
             raise EngineBrokenError(str(error)) from error
         except EngineError as error:
             return Failed(str(error), permanent=error.permanent)
+        except duckdb.OutOfMemoryException as error:
+            # One of the files may hold a value that is larger than all memory; the others need not suffer from it.
+            reads_files = any(isinstance(plan, IngestPlan) and plan.files for plan in plans)
+            return Failed(message(error), isolate=reads_files)
         except duckdb.Error as error:
             return Failed(message(error), permanent=isinstance(error, _PERMANENT))
 
@@ -114,23 +128,22 @@ class WriteLane:
     # -- one transaction --
 
     def _without_unreadable_files(self, plans: Sequence[Plan], checks: FileChecks) -> Sequence[Stats] | Outcome:
-        """Run the transaction; where a row makes it fail, again with rejects; where a file does, again without it."""
-        unreadable: dict[int, str] = {}
-        ingested = {plan.table for plan in plans if isinstance(plan, IngestPlan)}
+        """Run the transaction; where it has to begin anew, again, knowing what the last try has shown."""
+        learnt: dict[str, _Learnt] = {plan.table: _Learnt() for plan in plans if isinstance(plan, IngestPlan)}
         while True:
             remembered = self.remembered or Remembered.read(self._cursor)
             now = datetime.now(UTC).replace(tzinfo=None)
+            keep_rejects = not self._dirty.isdisjoint(learnt)
             try:
-                keep_rejects = not self._dirty.isdisjoint(ingested)
-                return self._transaction(_Try(plans, checks, remembered, now, keep_rejects, unreadable))
-            except csvload.FILE_FAULTS:
-                if ingested and not keep_rejects:
-                    self._dirty |= ingested
-                    continue
-                more = self._culprits(plans, unreadable)
-                if not more:
+                return self._transaction(_Try(plans, checks, remembered, now, keep_rejects, learnt))
+            except _TableTryAgainError as again:
+                learnt[again.table].settled |= again.cause.settled
+                learnt[again.table].widened |= again.cause.widened
+            except loading.FILE_FAULTS:
+                if learnt and not keep_rejects:
+                    self._dirty |= learnt.keys()
+                elif not self._learn_culprits(plans, learnt):
                     raise
-                unreadable |= more
 
     def _transaction(self, attempt: _Try) -> Sequence[Stats] | Outcome:
         # What is remembered changes with the data; until the commit is through it may be wrong.
@@ -177,36 +190,41 @@ class WriteLane:
                 return tables.run_script(self._cursor, plan)
 
     def _ingest(self, attempt: _Try, plan: IngestPlan) -> Stats:
-        readable = _without(plan, attempt.unreadable)
+        learnt = attempt.learnt[plan.table]
         with self._reading() as reading:
-            loading = csvload.Loading(
-                self._cursor, readable, reading, attempt.checks, attempt.remembered, attempt.keep_rejects
+            ingest = loading.Loading(
+                self._cursor,
+                _without(plan, learnt.settled),
+                reading,
+                attempt.checks,
+                attempt.remembered,
+                attempt.keep_rejects,
+                learnt.widened,
             )
-            csvload.load(loading)
-            csvload.record_loads(loading, attempt.now)
+            try:
+                loading.load(ingest)
+            except loading.TryAgainError as again:
+                raise _TableTryAgainError(plan.table, again) from again
+            loading.record_loads(ingest, attempt.now)
         mine = {f.file_id for f in plan.files}
-        unreadable = [FileLoad(i, quarantined=reason) for i, reason in attempt.unreadable.items() if i in mine]
-        files = (*loading.loads.values(), *unreadable, *plan.unusable)
-        kept = [f for f in files if f.loaded]
-        return Stats(
-            rows_in=sum(f.rows_in for f in kept),
-            rows_out=sum(f.rows_loaded for f in kept),
-            rows_rejected=sum(f.rows_rejected for f in kept),
-            how=f"load {len(kept)} file{'' if len(kept) == 1 else 's'}"
-            + (f", {len(files) - len(kept)} unusable" if len(files) > len(kept) else ""),
-            files=files,
-        )
+        settled = [load for file_id, load in learnt.settled.items() if file_id in mine]
+        stats = _account((*ingest.loads.values(), *settled, *plan.unusable))
+        return replace(stats, expectations=ingest.expectations)
 
-    def _culprits(self, plans: Sequence[Plan], unreadable: Mapping[int, str]) -> dict[int, str]:
-        found: dict[int, str] = {}
+    def _learn_culprits(self, plans: Sequence[Plan], learnt: Mapping[str, _Learnt]) -> bool:
+        """Find the files that make a reader fail; false if there are none."""
+        found = False
         remembered = Remembered.read(self._cursor)
         self._interruptible = True
         try:
             for plan in plans:
                 if isinstance(plan, IngestPlan):
                     with self._reading() as reading:
-                        loading = csvload.Loading(self._cursor, plan, reading, NO_CHECKS, remembered)
-                        found |= csvload.culprits(loading, _without(plan, unreadable).files)
+                        ingest = loading.Loading(self._cursor, plan, reading, NO_CHECKS, remembered)
+                        files = _without(plan, learnt[plan.table].settled).files
+                        reasons = loading.culprits(ingest, files)
+                    learnt[plan.table].settled |= {i: FileLoad(i, quarantined=why) for i, why in reasons.items()}
+                    found = found or bool(reasons)
         finally:
             self._close_gate()
         return found
@@ -256,5 +274,29 @@ NO_CHECKS = FileChecks(recount=lambda file: file.rows_in or 0, changed=lambda _:
 """For plans that load no files."""
 
 
-def _without(plan: IngestPlan, file_ids: Mapping[int, str]) -> IngestPlan:
+class _TableTryAgainError(Exception):
+    """A load has to begin anew, and so has all of its transaction."""
+
+    def __init__(self, table: str, cause: loading.TryAgainError) -> None:
+        super().__init__(table)
+        self.table = table
+        self.cause = cause
+
+
+def _without(plan: IngestPlan, file_ids: Mapping[int, FileLoad]) -> IngestPlan:
     return replace(plan, files=tuple(f for f in plan.files if f.file_id not in file_ids)) if file_ids else plan
+
+
+def _account(files: tuple[FileLoad, ...]) -> Stats:
+    kept = [f for f in files if f.loaded]
+    retracted = [f for f in files if f.retracted]
+    others = len(files) - len(kept) - len(retracted)
+    return Stats(
+        rows_in=sum(f.rows_in for f in kept),
+        rows_out=sum(f.rows_loaded for f in kept),
+        rows_rejected=sum(f.rows_rejected for f in kept),
+        how=f"load {len(kept)} file{'' if len(kept) == 1 else 's'}"
+        + (f", retract {len(retracted)}" if retracted else "")
+        + (f", {others} unusable" if others else ""),
+        files=files,
+    )

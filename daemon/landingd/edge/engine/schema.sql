@@ -30,6 +30,8 @@ CREATE TABLE IF NOT EXISTS meta.loads (
     run_id BIGINT NOT NULL,
     loaded_at TIMESTAMP NOT NULL       -- UTC
 );
+ALTER TABLE meta.loads ADD COLUMN IF NOT EXISTS rows_dropped BIGINT DEFAULT 0;   -- taken out by an expectation
+ALTER TABLE meta.loads ADD COLUMN IF NOT EXISTS rows_rescued BIGINT DEFAULT 0;   -- loaded with `_rescued_data`
 
 -- Rows of loaded files that did not parse, with the text as it stands in the file; and rows of any table that an
 -- expectation quarantined (error_type EXPECTATION, `error` is what it expects, `raw` the row as JSON).

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 
 import duckdb
 
-from landingd.edge.engine import csvload, expectations
+from landingd.edge.engine import expectations, loading
+from landingd.edge.engine.expectations import Filled, Removed
 from landingd.edge.engine.remembered import Remembered
 from landingd.edge.engine.selects import filtered_by_file
 from landingd.edge.engine.sqltext import table_ident
@@ -83,55 +83,60 @@ def _rebuild(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Rem
     if plan.mode is RefreshMode.APPEND:
         cursor.execute("DELETE FROM meta.loads WHERE table_name = $table", {"table": plan.table}).fetchall()
         select = filtered_by_file(cursor, select, file_ids=None)
-    stats = _make(cursor, plan, select, _select_parameters(cursor, plan))
+    made = _make(cursor, plan, select, _select_parameters(cursor, plan))
     if plan.mode is RefreshMode.APPEND:
-        _copy_loads(cursor, plan, None)
+        _copy_loads(cursor, plan, None, made.removed)
         # Others may append from this one, so its columns have to be known to them.
         remembered.columns[plan.table.casefold()] = _columns(cursor, f"FROM {table_ident(plan.table)}")
-    return replace(stats, how="full")
+    return _stats(plan, made, how="full")
 
 
-def _make(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str, parameters: Mapping[str, str]) -> Stats:
+def _make(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str, parameters: Mapping[str, str]) -> Filled:
     """Put the table that the SELECT makes in the place of the one that is there."""
     made = f"CREATE OR REPLACE TABLE {table_ident(plan.table)} AS"
     if _quarantines(plan):
         expectations.forget_quarantined(cursor, plan.table)
     if not expectations.remove_rows(plan.expectations):
         rows_out = cursor.execute(f"{made} {select}", parameters).fetchall()[0][0]
-        counts = expectations.check_standing(cursor, plan, None) if plan.expectations else ()
-        return Stats(rows_out=rows_out, expectations=counts)
-    select = str(cursor.extract_statements(select)[0].query).rstrip().rstrip(";")
-    cursor.execute(f"{made} {select}\nWITH NO DATA", parameters).fetchall()
-    return _filled(plan, expectations.fill(cursor, plan, select, parameters))
+        return Filled(rows_out, expectations.check_standing(cursor, plan) if plan.expectations else ())
+    select = _up_to_its_end(select)
+    cursor.execute(f"{made} (\n{select}\n) WITH NO DATA", parameters).fetchall()
+    return expectations.fill(cursor, plan, select, parameters)
+
+
+def _up_to_its_end(select: str) -> str:
+    """Without the semicolon, and the comments after it, that a SELECT in brackets may not have."""
+    text = select.encode()
+    ends = [offset for offset, _ in duckdb.tokenize(select) if text[offset : offset + 1] == b";"]
+    return text[: ends[0]].decode() if ends else select
 
 
 def _append(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Remembered) -> Stats:
     """Add the rows of file versions that the upstream table gained, take out those of versions that it lost."""
     gained = _difference(cursor, plan.upstream, plan.table)
     lost = _difference(cursor, plan.table, plan.upstream)
-    csvload.take_out(cursor, plan.table, lost)
-    stats = Stats(expectations=expectations.no_rows(plan.expectations))
+    loading.take_out(cursor, plan.table, lost)
+    added = Filled(0, expectations.no_rows(plan.expectations))
     if gained:
         select = filtered_by_file(cursor, plan.select, file_ids=gained)
         if not _fits(cursor, plan, select, remembered):
             return _rebuild(cursor, plan, remembered)
-        stats = _add(cursor, plan, select, gained)
-        _copy_loads(cursor, plan, gained)
-    return replace(stats, how=f"append {_files(len(gained))}" + (f", remove {len(lost)}" if lost else ""))
+        added = _add(cursor, plan, select)
+        _copy_loads(cursor, plan, gained, added.removed)
+    how = f"append {_files(len(gained))}" + (f", remove {len(lost)}" if lost else "")
+    return _stats(plan, added, how)
 
 
-def _add(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str, gained: list[int]) -> Stats:
+def _add(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str) -> Filled:
     """Insert the rows of these versions."""
-    if expectations.remove_rows(plan.expectations):
-        return _filled(plan, expectations.fill(cursor, plan, select, {}))
-    rows_out = cursor.execute(f"INSERT INTO {table_ident(plan.table)} BY NAME {select}").fetchall()[0][0]
-    counts = expectations.check_standing(cursor, plan, gained) if plan.expectations else ()
-    return Stats(rows_out=rows_out, expectations=counts)
+    if plan.expectations:
+        return expectations.fill(cursor, plan, select, {})
+    return Filled(cursor.execute(f"INSERT INTO {table_ident(plan.table)} BY NAME {select}").fetchall()[0][0])
 
 
-def _filled(plan: TablePlan, filled: expectations.Filled) -> Stats:
+def _stats(plan: TablePlan, filled: Filled, how: str) -> Stats:
     rejected = filled.rows_quarantined if _quarantines(plan) else None
-    return Stats(rows_out=filled.rows_out, rows_rejected=rejected, expectations=filled.counts)
+    return Stats(rows_out=filled.rows_out, rows_rejected=rejected, how=how, expectations=filled.counts)
 
 
 def _quarantines(plan: TablePlan) -> bool:
@@ -177,29 +182,35 @@ def _difference(cursor: duckdb.DuckDBPyConnection, left: str | None, right: str 
     return [row[0] for row in rows]
 
 
-def _copy_loads(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, file_ids: list[int] | None) -> None:
+def _copy_loads(
+    cursor: duckdb.DuckDBPyConnection, plan: TablePlan, file_ids: list[int] | None, removed: Mapping[int, Removed]
+) -> None:
     """The table now holds what its upstream holds (of these versions, or all): so many rows in, so many kept."""
     only = "" if file_ids is None else "WHERE _file_id IN (SELECT unnest($ids))"
     of_these = "" if file_ids is None else "AND file_id IN (SELECT unnest($ids))"
-    rejected = (
-        """LEFT JOIN (
-            SELECT file_id, count(*) AS rejected FROM meta.rejected_rows WHERE table_name = $table GROUP BY 1
+    names: dict[str, object] = {"table": plan.table, "upstream": plan.upstream, "run_id": plan.key.run_id}
+    names |= {} if file_ids is None else {"ids": file_ids}
+    out, of_out = "0 AS rows_rejected, 0 AS rows_dropped", ""
+    if removed:
+        out = "coalesce(aside, 0) AS rows_rejected, coalesce(dropped, 0) AS rows_dropped"
+        of_out = """LEFT JOIN (
+            SELECT unnest($left_out) AS file_id, unnest($aside) AS aside, unnest($dropped) AS dropped
         ) USING (file_id)"""
-        if _quarantines(plan)
-        else ""
-    )
-    kept_out = "coalesce(rejected, 0)" if rejected else "0"
+        names |= {
+            "left_out": list(removed),
+            "aside": [lost.rows_quarantined for lost in removed.values()],
+            "dropped": [lost.rows_dropped for lost in removed.values()],
+        }
     cursor.execute(
         f"""
         INSERT INTO meta.loads BY NAME
         SELECT $table AS table_name, file_id, job, path, content_hash, rows_loaded AS rows_in,
-               coalesce(kept, 0) AS rows_loaded, {kept_out} AS rows_rejected, $run_id AS run_id, loaded_at
+               coalesce(kept, 0) AS rows_loaded, {out}, $run_id AS run_id, loaded_at
         FROM meta.loads LEFT JOIN (
             SELECT _file_id AS file_id, count(*) AS kept FROM {table_ident(plan.table)} {only} GROUP BY 1
         ) USING (file_id)
-        {rejected}
+        {of_out}
         WHERE table_name = $upstream {of_these}
         """,
-        {"table": plan.table, "upstream": plan.upstream, "run_id": plan.key.run_id}
-        | ({} if file_ids is None else {"ids": file_ids}),
+        names,
     ).fetchall()

@@ -9,26 +9,62 @@ Everything is synchronous and meant for worker threads.
 """
 
 from landingd.edge.landing.content import ChangedWhileReadingError, Fingerprint, Peek, fingerprint, peek
+from landingd.edge.landing.encodings import (
+    CODECS,
+    Encoding,
+    Foreign,
+    NotInEncodingError,
+    by_its_bytes,
+    by_its_head,
+    convert,
+    unpack,
+)
 from landingd.edge.landing.folders import make_directory, scan
+from landingd.edge.landing.lines import lines_of
 from landingd.edge.landing.look import NotAFile, ignore_lease_signal, lease, signature, writers_unseen
 from landingd.edge.landing.mounts import Mount, Mounts, filesystem_type, mount_table
 from landingd.edge.landing.probing import is_ours, leave_probe, probe_path, remove_old_probes, remove_probe
-from landingd.edge.landing.records import count_records
+from landingd.edge.landing.rows import (
+    Cell,
+    Dialect,
+    LastRecord,
+    count_objects,
+    count_records,
+    first_cell_like,
+    last_record,
+    tail,
+)
+from landingd.edge.landing.unpacking import UNPACKING_ERRORS
 
 __all__ = [
+    "CODECS",
+    "UNPACKING_ERRORS",
+    "Cell",
     "ChangedWhileReadingError",
+    "Dialect",
+    "Encoding",
     "Fingerprint",
+    "Foreign",
+    "LastRecord",
     "Mount",
     "Mounts",
     "NotAFile",
+    "NotInEncodingError",
     "Peek",
+    "by_its_bytes",
+    "by_its_head",
+    "convert",
+    "count_objects",
     "count_records",
     "filesystem_type",
     "fingerprint",
+    "first_cell_like",
     "ignore_lease_signal",
     "is_ours",
+    "last_record",
     "lease",
     "leave_probe",
+    "lines_of",
     "make_directory",
     "mount_table",
     "peek",
@@ -37,5 +73,7 @@ __all__ = [
     "remove_probe",
     "scan",
     "signature",
+    "tail",
+    "unpack",
     "writers_unseen",
 ]

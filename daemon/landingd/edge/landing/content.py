@@ -3,14 +3,15 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from landingd.edge.landing.facts import CSV_ONLY, Reading
 from landingd.edge.landing.look import opened, signature_of
-from landingd.edge.landing.records import Records
 from landingd.edge.landing.unpacking import Unpacking, compression_of
 from landingd.errors import LandingdError
-from landingd.model import Signature, shown
+from landingd.model import Facts, Signature, shown
 
 CHUNK_BYTES = 256 << 10  # no slower than 1 MiB, and counting holds the interpreter for a quarter of the time
 HEAD_BYTES = 64 << 10
@@ -33,25 +34,32 @@ class Fingerprint:
     compression: str
     """`none`, `gzip` or `zstd`: by the first bytes, whatever the name says."""
     damage: str | None
-    """Why the compressed stream is not whole; None: whole, or not compressed."""
-    records: int | None
-    """Lines that are not blank, header included; a newline between double quotes ends no line.
+    """Why the compressed stream was altered, so that it can never be read."""
+    cut: str | None
+    """Why its end is missing: it may still come, or was lost on the way."""
+    facts: Facts
 
-    A stray quote inside an unquoted field turns that rule around for the rest of the file: if this count
-    disagrees with what a reader found, ask `count_records`. None: not text, or damaged.
-    """
+    @property
+    def records(self) -> int | None:
+        """Of CSV the lines that are not blank, header included; a newline between double quotes ends no line.
+
+        A stray quote inside an unquoted field turns that rule around for the rest of the file: if this count
+        disagrees with what a reader found, ask `count_records`. None: not text, damaged or cut.
+        """
+        return self.facts.records
 
 
-def fingerprint(path: bytes) -> Fingerprint:
+def fingerprint(path: bytes, *, formats: AbstractSet[str] = CSV_ONLY) -> Fingerprint:
     """Hash, check and count. Raises ChangedWhileReadingError, and OSError where it cannot be read.
 
+    `formats`: those in which somebody will want to read it; it decides by which rules records are counted.
     A large file is hashed on a second thread while it is counted on this one: hashing lets go of the interpreter.
     """
     with opened(path) as fd:
         before = signature_of(os.fstat(fd))
         if not isinstance(before, Signature):
             raise ChangedWhileReadingError(f"{shown(path)}: is now a {before}")
-        content = Content(compression_of(os.pread(fd, 4, 0)))
+        content = Content(compression_of(os.pread(fd, 4, 0)), formats)
         if before.size < LARGE_BYTES:
             digest = hashlib.sha256()
             for chunk in _chunks(fd):
@@ -65,15 +73,16 @@ def fingerprint(path: bytes) -> Fingerprint:
             digest = hashing.result()
         if signature_of(os.fstat(fd)) != before:
             raise ChangedWhileReadingError(f"{shown(path)}: changed while it was read")
-    damage = content.damage()
+    damage, cut = content.damage(), content.cut()
     return Fingerprint(
         content_hash=digest.hexdigest(),
         signature=before,
         head=bytes(content.head),
         compression=content.compression,
         damage=damage,
-        # A NUL in the head: no text that these lines could be counted in (Parquet, an archive, UTF-16).
-        records=None if damage or b"\0" in content.head else content.records.total(),
+        cut=cut,
+        # A NUL in the head: no text that lines could be counted in (an archive, UTF-16).
+        facts=content.reading.facts(is_text=not damage and not cut and b"\0" not in content.head),
     )
 
 
@@ -108,26 +117,37 @@ def peek(path: bytes) -> Peek:
         found = signature_of(os.fstat(fd))
         if not isinstance(found, Signature):
             raise ChangedWhileReadingError(f"{shown(path)}: is now a {found}")
-        content = Content(compression_of(os.pread(fd, 4, 0)))
-        while len(content.head) < HEAD_BYTES and (chunk := os.read(fd, HEAD_BYTES)):
-            content.feed(chunk)
-    return Peek(found, bytes(content.head), content.compression)
+        compression = compression_of(os.pread(fd, 4, 0))
+        unpacking = None if compression == "none" else Unpacking(compression)
+        head = bytearray()
+        while len(head) < HEAD_BYTES and (chunk := os.read(fd, HEAD_BYTES)):
+            for piece in (chunk,) if unpacking is None else unpacking.pieces(chunk):
+                head += piece[: HEAD_BYTES - len(head)]
+                if len(head) == HEAD_BYTES:
+                    break  # the rest of a small chunk may be gigabytes
+    return Peek(found, bytes(head), compression)
 
 
 class Content:
     """What the bytes on disk say once they are decompressed."""
 
-    def __init__(self, compression: str) -> None:
+    def __init__(self, compression: str, formats: AbstractSet[str] = CSV_ONLY) -> None:
         self.compression = compression
         self.head = bytearray()
-        self.records = Records()
+        self.reading = Reading(formats)
         self._unpacking = None if compression == "none" else Unpacking(compression)
 
     def feed(self, chunk: bytes) -> None:
         for piece in [chunk] if self._unpacking is None else self._unpacking.pieces(chunk):
             if len(self.head) < HEAD_BYTES:
                 self.head += piece[: HEAD_BYTES - len(self.head)]
-            self.records.feed(piece)
+            self.reading.feed(piece)
 
     def damage(self) -> str | None:
         return None if self._unpacking is None else self._unpacking.damage()
+
+    def cut(self) -> str | None:
+        """Of a stream that is cut, its content's end is missing too: the first reason is the one to give."""
+        if self.damage() is not None:
+            return None
+        return (self._unpacking and self._unpacking.cut()) or self.reading.cut()

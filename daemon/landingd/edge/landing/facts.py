@@ -18,6 +18,7 @@ CSV_ONLY = frozenset({"csv"})
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SCIENTIFIC = re.compile(rb"E\+")  # three times as fast as `in` for two bytes
 _PARQUET = b"PAR1"
+_PARQUET_BEGINS = re.compile(rb"PAR1[\x00-\x08\x0e-\x1f]?")
 _PARQUET_SHORTEST = 12  # the mark at both ends, and the footer's length
 
 
@@ -28,7 +29,7 @@ class Reading:
         self._formats = formats
         self._size = 0
         self._first = b""
-        """The first four bytes: Parquet begins with a mark."""
+        """The first five bytes: Parquet begins with a mark."""
         self._last = b""
         """The last eight: of Parquet they are the footer's length and the mark again."""
         self._utf8 = _Utf8()
@@ -39,11 +40,11 @@ class Reading:
         """Take the next piece."""
         if not piece:
             return
-        if len(self._first) < len(_PARQUET):
-            self._first = (self._first + piece[: len(_PARQUET)])[: len(_PARQUET)]
+        if len(self._first) < 5:
+            self._first = (self._first + piece[:5])[:5]
         before, self._last = self._last, piece[-8:] if len(piece) >= 8 else (self._last + piece)[-8:]
         self._size += len(piece)
-        if self._first == _PARQUET:
+        if self._is_parquet:
             return
         self._utf8.feed(piece)
         if not self._scientific:
@@ -53,6 +54,11 @@ class Reading:
             self._counting = self._counting_for(piece)
         if self._counting is not None:
             self._counting.feed(piece)
+
+    @property
+    def _is_parquet(self) -> bool:
+        # A column may be called PAR1 or PAR12; behind the mark of a Parquet file no text goes on.
+        return _PARQUET_BEGINS.fullmatch(self._first) is not None
 
     def _counting_for(self, piece: bytes) -> Records | JsonArray | JsonLines | None:
         """By which rules to count; None: still blank."""
@@ -68,7 +74,7 @@ class Reading:
     def facts(self, *, is_text: bool) -> Facts:
         """What was found. `is_text`: the content is whole, and lines are what it is made of."""
         counting = self._counting
-        if not is_text or self._first == _PARQUET:
+        if not is_text or self._is_parquet:
             return Facts()
         return Facts(
             records=0 if counting is None else counting.total(),
@@ -80,7 +86,7 @@ class Reading:
 
     def cut(self) -> str | None:
         """Why the content's end is missing, as its own end marks tell."""
-        if self._first == _PARQUET:
+        if self._is_parquet:
             return self._parquet_cut()
         if isinstance(self._counting, JsonArray):
             return self._counting.cut()

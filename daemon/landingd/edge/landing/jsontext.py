@@ -12,7 +12,8 @@ _NESTED_AT_ONCE = 8
 """How many levels of closed brackets are taken out of a chunk at once; what is nested deeper is walked through."""
 
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
-_NOT_STRUCTURE = bytes(byte for byte in range(256) if byte not in b"[]{},")
+_NOT_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'[]{},"')
+_NO_QUOTES = bytes.maketrans(b'"', b"'")  # a double quote would be taken for CSV's
 _CLOSED = re.compile(rb"\[,*\]")
 _RUNS = re.compile(rb"\[+|\]+|,+")
 
@@ -25,8 +26,7 @@ class JsonLines:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next chunk."""
-        # Quotes would be taken for CSV's; any other character stands for them.
-        self._lines.feed(chunk.replace(b'"', b"'").translate(None, b" \t\r"))
+        self._lines.feed(chunk.translate(_NO_QUOTES, b" \t\r"))
 
     def total(self) -> int:
         return self._lines.total()
@@ -42,15 +42,23 @@ class JsonArray:
         """A backslash whose character is in the next chunk."""
         self._depth = 0
         self._commas = 0
-        self._opening = b""
-        """What stands behind the first bracket, until it is not blank."""
+        self._begins = b""
+        """The first two characters that are not blank: the array's bracket, and what tells whether it is empty."""
         self._closed = False
 
     def feed(self, chunk: bytes) -> None:
         """Take the next chunk."""
-        if not self._opening.strip(b"[ \t\r\n"):
-            self._opening = (self._opening + chunk.removeprefix(b"\xef\xbb\xbf").lstrip())[:4096].rstrip()
-        self._walk(self._structure(chunk))
+        structure = self._structure(chunk)
+        if self._depth == 0 and not self._closed and structure:
+            # Taken out here, or a small array would be closed, and gone with its commas, in one go.
+            self._depth, structure = 1, structure[1:]
+        if len(self._begins) < 2:
+            self._begin(chunk)
+        self._walk(structure)
+
+    def _begin(self, chunk: bytes) -> None:
+        begins = self._begins + chunk.removeprefix(b"\xef\xbb\xbf").lstrip()
+        self._begins = begins[:1] + begins[1:].lstrip()[:1]
 
     def _structure(self, chunk: bytes) -> bytes:
         """Only brackets and commas, and of those none that stand in a string."""
@@ -61,10 +69,11 @@ class JsonArray:
             chunk = chunk[:-1]
         if b"\\" in chunk:
             chunk = chunk.replace(b"\\\\", b"").replace(b'\\"', b"")
-        parts = chunk.split(b'"')
+        # Of a string without brackets and commas two quotes are left, side by side: most strings need not be cut out.
+        parts = chunk.translate(_BRACKETS, _NOT_STRUCTURE).replace(b'""', b"").split(b'"')
         outside = b"".join(parts[self._inside :: 2])
         self._inside ^= len(parts) % 2 == 0
-        return outside.translate(_BRACKETS, _NOT_STRUCTURE)
+        return outside
 
     def _walk(self, structure: bytes) -> None:
         for _ in range(_NESTED_AT_ONCE):
@@ -82,8 +91,7 @@ class JsonArray:
 
     def total(self) -> int:
         """How many elements."""
-        begins = self._opening.removeprefix(b"[").lstrip()[:1]
-        return 0 if begins in (b"", b"]") else self._commas + 1
+        return 0 if self._begins in (b"[", b"[]") else self._commas + 1
 
     def cut(self) -> str | None:
         """Why its end is missing."""

@@ -4,12 +4,11 @@ A reader numbers the rows that it has loaded. Between them lie the header, blank
 and a quoted field may run over several lines, so a row's line is found only by walking the file from its start.
 """
 
-import csv
 import io
-import sys
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing
 
+from landingd.edge.landing.rows import Dialect
 from landingd.edge.landing.unpacking import decompressed
 
 
@@ -22,6 +21,8 @@ def lines_of(
     *,
     header: bool = True,
     encoding: str = "utf-8",
+    quote: str = '"',
+    escape: str = '"',
 ) -> dict[int, int]:
     """The physical line, from 1, on which each of these rows begins; rows that the file does not have are left out.
 
@@ -33,7 +34,7 @@ def lines_of(
     found: dict[int, int] = {}
     last = max(wanted, default=0)
     row = -1 if header else 0
-    for record, line in _records(path, compression, delimiter, encoding):
+    for record, line in _records(path, compression, Dialect(delimiter, quote, escape), encoding):
         if row >= last:
             break
         if record in rejected and row >= 0:
@@ -44,15 +45,14 @@ def lines_of(
     return found
 
 
-def _records(path: bytes, compression: str, delimiter: str, encoding: str) -> Iterator[tuple[int, int]]:
+def _records(path: bytes, compression: str, dialect: Dialect, encoding: str) -> Iterator[tuple[int, int]]:
     """Number and first line of each record that is a row or the header."""
-    csv.field_size_limit(sys.maxsize)
     codec = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding  # a BOM is no start of a field
     with ExitStack() as stack:
         raw = stack.enter_context(open(path, "rb"))  # noqa: PTH123 -- a bytes path
         plain = stack.enter_context(closing(decompressed(raw, compression)))
         text = stack.enter_context(io.TextIOWrapper(plain, codec, errors="surrogateescape", newline=""))
-        reader = csv.reader(text, delimiter=delimiter)
+        reader = dialect.rows(text)
         fields = 0
         line = 1
         for record, values in enumerate(reader, 1):

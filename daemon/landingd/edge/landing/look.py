@@ -35,6 +35,10 @@ _BLIND_FILESYSTEMS = frozenset(
 )
 
 
+_LAYERED_FILESYSTEMS = frozenset({"overlay", "aufs", "unionfs"})
+"""They know who writes through them, and not who writes to one of their layers."""
+
+
 class NotAFile(StrEnum):
     """What stands at a path instead of a regular file: never loaded, and this is the reason to give."""
 
@@ -76,14 +80,16 @@ def ignore_lease_signal() -> None:
     signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
-def lease(path: bytes) -> Lease:
+def lease(path: bytes, *, heard: bool = True) -> Lease:
     """Whether any process has the file open for writing: tells by taking a read lease, given back at once.
 
-    Readers do not matter. A memory mapping that can be written is a writer, also after its file is closed.
+    `heard`: an event of its writer came, so that this kernel knew of the writer at least by then. Readers do not
+    matter. A memory mapping that can be written is a writer, also after its file is closed.
     """
     try:
         with opened(path) as fd:
-            if writers_unseen(filesystem_type(path, os.fstat(fd).st_dev)):
+            kind = filesystem_type(path, os.fstat(fd).st_dev)
+            if writers_unseen(kind):
                 return Lease.UNKNOWN
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -91,7 +97,7 @@ def lease(path: bytes) -> Lease:
         # EAGAIN from open: another process holds a write lease (a file server does that for its clients).
         held = error.errno in (errno.EAGAIN, errno.EBUSY)
         return Lease.HELD if held else Lease.UNKNOWN
-    return Lease.FREE
+    return Lease.FREE if heard or kind not in _LAYERED_FILESYSTEMS else Lease.UNKNOWN
 
 
 def writers_unseen(filesystem: str) -> bool:

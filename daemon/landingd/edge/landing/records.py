@@ -1,16 +1,10 @@
-"""Count the records of a text file, quickly while it is hashed, and exactly where that does not fit.
+"""Count the records of a text file quickly, while it is hashed (`rows` counts exactly, where that does not fit).
 
 The counts stand against what the CSV reader says it has loaded, so they must not come from it.
 """
 
-import csv
-import io
 import re
-import sys
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
-
-from landingd.edge.landing.unpacking import decompressed
 
 
 class Records:
@@ -108,19 +102,3 @@ class Lines:
 
 _BLANK_LINE = re.compile(rb"\n\n")  # twice as fast as `in` for two bytes
 _NEITHER_QUOTE_NOR_NEWLINE = bytes(byte for byte in range(256) if byte not in b'"\n')
-
-
-def count_records(
-    path: bytes, compression: str, delimiter: str, encoding: str = "utf-8", *, blank_rows: bool = False
-) -> int:
-    """The exact count, row by row, where a quote counts only at the start of a field.
-
-    Slow, and it holds the interpreter: for files whose quick count disagrees with what was loaded.
-    """
-    csv.field_size_limit(sys.maxsize)
-    codec = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding  # a BOM is no start of a field
-    with ExitStack() as stack:
-        raw = stack.enter_context(open(path, "rb"))  # noqa: PTH123 -- a bytes path
-        plain = stack.enter_context(closing(decompressed(raw, compression)))
-        text = stack.enter_context(io.TextIOWrapper(plain, codec, errors="surrogateescape", newline=""))
-        return sum(1 for row in csv.reader(text, delimiter=delimiter) if row or blank_rows)

@@ -7,6 +7,9 @@ from typing import BinaryIO, Protocol, cast
 
 import zstandard
 
+UNPACKING_ERRORS = (EOFError, zlib.error, zstandard.ZstdError)
+"""What `decompressed` raises for a stream that is not whole."""
+
 
 def compression_of(magic: bytes) -> str:
     """By the first four bytes: a suffix is what the producer meant, these are what was written."""

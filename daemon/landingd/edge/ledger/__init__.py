@@ -16,13 +16,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
+from landingd.edge.ledger.cleaning import Begun, CleaningVerbs, Held
 from landingd.edge.ledger.files import FileVerbs, KnownFile
 from landingd.edge.ledger.outbox import Notice, OutboxVerbs
 from landingd.edge.ledger.roots import RootVerbs
 from landingd.edge.ledger.runs import RunRow, RunVerbs, TaskRow
 from landingd.errors import LandingdError
 
-__all__ = ["KnownFile", "Ledger", "LedgerError", "LedgerThread", "Notice", "RunRow", "TaskRow"]
+__all__ = ["Begun", "Held", "KnownFile", "Ledger", "LedgerError", "LedgerThread", "Notice", "RunRow", "TaskRow"]
 
 T = TypeVar("T")
 SCHEMA_VERSION = 2
@@ -32,7 +33,7 @@ class LedgerError(LandingdError):
     """The ledger file is not one that this version can use."""
 
 
-class Ledger(FileVerbs, RunVerbs, RootVerbs, OutboxVerbs):
+class Ledger(FileVerbs, RunVerbs, CleaningVerbs, RootVerbs, OutboxVerbs):
     """The verbs. Every method runs on the ledger's thread, inside a transaction that the caller opened."""
 
     def __init__(self, connection: sqlite3.Connection, *, keep_notices: bool) -> None:

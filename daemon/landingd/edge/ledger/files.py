@@ -19,7 +19,9 @@ from landingd.model import (
 )
 
 Row = sqlite3.Row
-_KNOWN = "file_id, content_hash, state, presence, reason, wanted, leaving, size, mtime_ns, ctime_ns, inode, device"
+_KNOWN = (
+    "file_id, content_hash, state, presence, cleaning, reason, wanted, leaving, size, mtime_ns, ctime_ns, inode, device"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class KnownFile:
     reason: str
     wanted: FileAction | None
     leaving: bool
+    cleaning: bool
+    """Its file is being archived or deleted: that it is not at its path means nothing."""
 
 
 class FileVerbs:
@@ -201,7 +205,7 @@ class FileVerbs:
     def overwrite(self, job: str, path: bytes, *, but: int | None = None) -> None:
         """Other bytes stand at the path now: those of version `but`, or of one that is about to enter."""
         self._db.execute(
-            "UPDATE files SET presence = 'overwritten' WHERE job = ? AND path = ? AND presence = 'present' "
+            f"UPDATE files SET presence = {_gone('overwritten')} WHERE job = ? AND path = ? AND presence = 'present' "
             "AND content_hash IS NOT NULL AND file_id IS NOT ?",
             (job, path, but),
         )
@@ -209,12 +213,12 @@ class FileVerbs:
     def remove(self, file_id: int) -> None:
         """The file is not on disk any more. Of a loaded version the rows stay; a duplicate is nothing any more."""
         self._db.execute(
-            "UPDATE files SET presence = 'removed', "
+            f"UPDATE files SET presence = {_gone('removed')}, "
             "reason = CASE state WHEN 'quarantined' THEN reason WHEN 'loaded' THEN 'removed from disk; its rows stay' "
             "ELSE 'removed from disk' END, "
             "state = iif(state = 'duplicate' OR (state = 'waiting' AND wanted IS NOT NULL), 'retracted', state), "
             "wanted = iif(state = 'waiting', NULL, wanted) "
-            "WHERE file_id = ? AND presence = 'present'",
+            "WHERE file_id = ? AND presence = 'present' AND cleaning IS NULL",
             (file_id,),
         )
 
@@ -241,7 +245,8 @@ class FileVerbs:
         """A version gives way to a newer one."""
         self._db.execute(
             "UPDATE files SET state = 'replaced', reason = ?, wanted = NULL, leaving = 0, "
-            "presence = iif(presence = 'present', 'overwritten', presence) WHERE file_id = ? AND state <> 'replaced'",
+            f"presence = iif(presence = 'present', {_gone('overwritten')}, presence) "
+            "WHERE file_id = ? AND state <> 'replaced'",
             (reason, file_id),
         )
 
@@ -340,7 +345,9 @@ class FileVerbs:
     def pending_files(self, job: str, limit: int) -> list[int]:
         """Versions with which the next run has to do something, oldest first."""
         rows = self._db.execute(
-            "SELECT file_id FROM files WHERE job = ? AND wanted IS NOT NULL ORDER BY file_id LIMIT ?", (job, limit)
+            "SELECT file_id FROM files WHERE job = ? AND wanted IS NOT NULL AND cleaning IS NULL "
+            "ORDER BY file_id LIMIT ?",
+            (job, limit),
         )
         return [row["file_id"] for row in rows]
 
@@ -376,6 +383,11 @@ class FileVerbs:
         )
 
 
+def _gone(presence: str) -> str:
+    """SQL: what becomes of a version that left its path, where the archive may hold a copy of it."""
+    return f"iif(archive_path IS NULL OR cleaning IS NOT NULL, '{presence}', 'archived')"
+
+
 def _done(row: Row) -> bool:
     match FileAction(row["action"]):
         case FileAction.LOAD:
@@ -391,7 +403,7 @@ def _ref(row: Row) -> FileRef:
         row["file_id"],
         row["path"],
         row["content_hash"],
-        _signature_of(row),
+        signature_of(row),
         Facts(**json.loads(row["facts"])),
         row["archive_path"] if row["presence"] == "archived" else None,
         FileAction(row["action"]),
@@ -404,22 +416,23 @@ def _known(row: Row) -> KnownFile:
         row["content_hash"],
         FileState(row["state"]),
         Presence(row["presence"]),
-        _signature_of(row),
+        signature_of(row),
         row["reason"],
         FileAction(row["wanted"]) if row["wanted"] else None,
         bool(row["leaving"]),
+        row["cleaning"] is not None,
     )
 
 
 def _signature(s: Signature) -> tuple[int, int, int, int, int]:
-    return (s.size, s.mtime_ns, s.ctime_ns, _signed(s.inode), _signed(s.device))
+    return (s.size, s.mtime_ns, s.ctime_ns, signed(s.inode), signed(s.device))
 
 
-def _signed(number: int) -> int:
+def signed(number: int) -> int:
     """SQLite's integers are signed; some file systems use all 64 bits of an inode number."""
     return number - (1 << 64) if number >= 1 << 63 else number
 
 
-def _signature_of(row: Row) -> Signature:
+def signature_of(row: Row) -> Signature:
     mask = (1 << 64) - 1
     return Signature(row["size"], row["mtime_ns"], row["ctime_ns"], row["inode"] & mask, row["device"] & mask)

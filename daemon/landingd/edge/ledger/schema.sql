@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS files (
     loaded_at_s REAL,
     run_id INTEGER REFERENCES runs (run_id), -- the newest run that it was given to
     archive_path BLOB,                   -- below the archive root, where it lies there
+    cleaning TEXT CHECK (cleaning IN ('archive', 'delete', 'expire')), -- what is being done with its bytes just now
     cleaned_at_s REAL,                   -- when it was archived or deleted
     cleanup_failures INTEGER NOT NULL DEFAULT 0,
     cleanup_error TEXT,
@@ -47,6 +48,11 @@ CREATE INDEX IF NOT EXISTS files_run ON files (run_id);
 CREATE INDEX IF NOT EXISTS files_hash ON files (content_hash, job) WHERE state IN ('waiting', 'loaded');
 CREATE INDEX IF NOT EXISTS files_duplicates ON files (duplicate_of) WHERE state = 'duplicate';
 CREATE INDEX IF NOT EXISTS files_present ON files (job, path) WHERE presence = 'present';
+CREATE INDEX IF NOT EXISTS files_to_clean ON files (job, coalesce(loaded_at_s, complete_at_s), file_id)
+    WHERE presence = 'present' AND state IN ('loaded', 'duplicate');
+CREATE INDEX IF NOT EXISTS files_cleaning ON files (file_id) WHERE cleaning IS NOT NULL;
+CREATE INDEX IF NOT EXISTS files_archived ON files (job, cleaned_at_s, file_id) WHERE archive_path IS NOT NULL;
+CREATE INDEX IF NOT EXISTS files_cleanup_failing ON files (job) WHERE cleanup_error IS NOT NULL;
 
 -- What came of a file in each ingest task: rows_in = rows_loaded + rows_rejected + rows_dropped.
 CREATE TABLE IF NOT EXISTS loads (

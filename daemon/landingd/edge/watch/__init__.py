@@ -29,7 +29,6 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 from landingd.edge.watch.asking import (
-    UNREADABLE,
     WATCHED_NOW,
     Overflowed,
     quieten,
@@ -100,10 +99,10 @@ class Watch:
             root.armed = None
 
     def watch_again(self, directory: Path) -> None:
-        """What is mounted below it has changed: `check` sets the watches anew, and asks for a scan."""
+        """What is mounted there has changed: `check` sets the watches anew, and asks for a scan. From any thread."""
         for root in self._roots:
             if os.fsencode(directory) in root.names:
-                self._disarm(root)
+                root.is_stale = True
 
     @property
     def alive(self) -> bool:
@@ -131,7 +130,10 @@ class Watch:
         return [blind for root in self._roots for blind in self._checked(root)]
 
     def _checked(self, root: "_Root") -> "Iterator[Blind]":
-        if root.armed is not None and (root.armed.identity != _identity(root.path) or not self._listens(root)):
+        if root.is_stale or (
+            root.armed is not None and (root.armed.identity != _identity(root.path) or not self._listens(root))
+        ):
+            root.is_stale = False
             self._disarm(root)
         if root.armed is None and self._arm(root):
             self._scan(root, WATCHED_NOW)
@@ -152,15 +154,13 @@ class Watch:
             armed.handler.tell(path, Hint.CREATED)
 
     def _checked_below(self, armed: "_Armed") -> "Iterator[Blind]":
-        """Directories below a root that could not be watched: some can by now, the others are scanned
-        instead.
-        """
+        """Directories below a root that could not be watched: some can by now, the others are named."""
         below: dict[bytes, str] = getattr(self._emitter(armed.watch), "watch_unwatched", dict)()
         for directory, why in below.items():
             for name in armed.handler.named(directory):
-                if why != UNREADABLE:
+                if why == WATCHED_NOW:
                     self._on_scan(name, why)
-                if why != WATCHED_NOW:
+                else:
                     yield Blind(name, why)
 
     def _scan(self, root: "_Root", why: str) -> None:
@@ -226,6 +226,7 @@ class _Root:
     names: set[bytes] = field(default_factory=set)
     armed: "_Armed | None" = None
     trouble: str | None = None
+    is_stale: bool = False
 
     def target(self) -> bytes:
         return _resolved(self.path)

@@ -57,7 +57,7 @@ slim_observer: "Callable[[], BaseObserver] | None"
 try:
     from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver, InotifyWatchGroup
     from watchdog.observers.inotify_c import InotifyConstants as In
-    from watchdog.observers.inotify_c import InotifyEvent, InotifyFD, Mask
+    from watchdog.observers.inotify_c import InotifyEvent, InotifyFD, Mask, WatchDescriptor
     from watchdog.observers.inotify_move_event_grouper import PathedInotifyEvent
 except ImportError:
     slim_observer = None
@@ -75,7 +75,7 @@ else:
         def __init__(self, fd: InotifyFD, path: bytes, *, recursive: bool, on_overflow: Callable[[], None]) -> None:
             self._unwatched: set[bytes] = set()  # before the base class, which begins to watch at once
             self._on_overflow = on_overflow
-            self._begun: dict[tuple[int, bytes], None] = {}
+            self._begun: dict[tuple[WatchDescriptor, bytes], None] = {}
             super().__init__(fd, path, is_recursive=recursive, event_mask=Mask(_MASK))
 
         def on_queue_overflow(self) -> None:

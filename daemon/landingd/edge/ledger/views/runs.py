@@ -1,54 +1,11 @@
-"""What people and programs ask the ledger: JSON-ready answers, from a connection that can only read."""
+"""Runs, their tasks and attempts; and what is counted over all."""
 
 import json
 import sqlite3
-from pathlib import Path
-from typing import Any
 
-from landingd.errors import LandingdError
+from landingd.edge.ledger.views.files import file_answers
+from landingd.edge.ledger.views.opening import Answer
 from landingd.model import utc
-
-Answer = dict[str, Any]
-_FILES = (
-    "SELECT f.*, sum(l.rows_in) AS rows_in, sum(l.rows_loaded) AS rows_loaded, sum(l.rows_rejected) AS rows_rejected "
-    "FROM files f LEFT JOIN loads l USING (file_id)"
-)
-
-
-class LedgerUnreadableError(LandingdError):
-    """The ledger is there and cannot be read. Exit code 77 (EX_NOPERM)."""
-
-    exit_code = 77
-
-
-def open_views(path: Path) -> sqlite3.Connection:
-    """The ledger, for reading only; works beside a running daemon. Raises LedgerUnreadableError."""
-    try:
-        return _open(path, "mode=ro")
-    except sqlite3.OperationalError as error:
-        # Who may only read cannot make the shared memory that a ledger with a log needs. After an orderly stop there
-        # is no log, and nobody writes: then the file can be read as it lies.
-        log = path.with_name(path.name + "-wal")
-        if not log.exists() or log.stat().st_size == 0:
-            return _open(path, "immutable=1")
-        raise LedgerUnreadableError(
-            f"{path}: {error}", hint="the daemon did not stop in order; start it, or ask as the user that it runs as"
-        ) from error
-
-
-def _open(path: Path, how: str) -> sqlite3.Connection:
-    db = sqlite3.connect(f"file:{_escaped(path)}?{how}", uri=True, isolation_level=None)
-    try:
-        db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
-    except sqlite3.OperationalError:
-        db.close()
-        raise
-    db.row_factory = sqlite3.Row
-    return db
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def counts(db: sqlite3.Connection) -> dict[str, dict[str, int]]:
@@ -115,58 +72,45 @@ def run(db: sqlite3.Connection, run_id: int) -> Answer | None:
         attempts.setdefault(attempt["task_key"], []).append(_attempt(attempt))
     repairs = db.execute("SELECT * FROM repairs WHERE run_id = ? ORDER BY repair", (run_id,))
     ids = db.execute("SELECT file_id FROM run_files WHERE run_id = ? ORDER BY file_id LIMIT 1000", (run_id,))
-    listed = ",".join(str(r["file_id"]) for r in ids)
-    files = db.execute(f"{_FILES} WHERE f.file_id IN ({listed}) GROUP BY f.file_id ORDER BY f.file_id")
+    kept = _expectations(db, run_id)
     return _run(row) | {
-        "tasks": [_task(task) | {"attempts": attempts.get(task["task_key"], [])} for task in tasks],
+        "tasks": [
+            _task(task)
+            | {"attempts": attempts.get(task["task_key"], []), "expectations": kept.get(task["task_key"], [])}
+            for task in tasks
+        ],
         "repair_history": [
             {"repair": r["repair"], "requested_at": utc(r["requested_at_s"]), "tasks": json.loads(r["tasks"])}
             for r in repairs
         ],
-        "files": [file_answer(file) for file in files],
+        "files": file_answers(db, [row["file_id"] for row in ids]),
+        "rows": dict(_rows(db, run_id)),
     }
 
 
-def files(db: sqlite3.Connection, *, state: str | None, job: str | None, limit: int) -> list[Answer]:
-    """File versions, the newest first."""
+def _expectations(db: sqlite3.Connection, run_id: int) -> dict[str, list[Answer]]:
+    """How the rows did by each expectation, by task; of attempts that were made in parts, added up."""
+    found: dict[str, list[Answer]] = {}
     rows = db.execute(
-        f"{_FILES} WHERE (?1 IS NULL OR f.state = ?1) AND (?2 IS NULL OR f.job = ?2) GROUP BY f.file_id "
-        "ORDER BY f.file_id DESC LIMIT ?3",
-        (state, job, limit),
+        "SELECT task_key, name, on_violation, sum(passed) AS passed, sum(failed) AS failed FROM expectations "
+        "WHERE run_id = ? GROUP BY task_key, name, on_violation ORDER BY task_key, name",
+        (run_id,),
     )
-    return [file_answer(row) for row in rows]
-
-
-def versions(db: sqlite3.Connection, path: bytes) -> list[Answer]:
-    """Every version of a path, oldest first, with what each task made of it; by its end where nothing has the whole."""
-    chosen = db.execute("SELECT 1 FROM files WHERE path = ?1 LIMIT 1", (path,)).fetchone()
-    # The slash is put before it here: SQLite's || makes text of blobs, and text never equals a blob.
-    where = "f.path = ?1" if chosen else "substr(f.path, -length(?1)) = ?1"
-    path = path if chosen else b"/" + path
-    rows = db.execute(
-        f"{_FILES} WHERE {where} GROUP BY f.file_id ORDER BY f.path, f.job, f.file_id", (path,)
-    ).fetchall()
-    found = []
     for row in rows:
-        loads = db.execute("SELECT * FROM loads WHERE file_id = ? ORDER BY loaded_at_s", (row["file_id"],))
-        found.append(
-            file_answer(row)
-            | {
-                "loads": [
-                    {
-                        "task_key": load["task_key"],
-                        "run_id": load["run_id"],
-                        "attempt": load["attempt"],
-                        "rows_in": load["rows_in"],
-                        "rows_loaded": load["rows_loaded"],
-                        "rows_rejected": load["rows_rejected"],
-                        "loaded_at": utc(load["loaded_at_s"]),
-                    }
-                    for load in loads
-                ]
-            }
-        )
+        counted = {key: row[key] for key in ("name", "on_violation", "passed", "failed")}
+        found.setdefault(row["task_key"], []).append(counted)
     return found
+
+
+def _rows(db: sqlite3.Connection, run_id: int) -> sqlite3.Row:
+    """What became of the rows of the files that the run loaded."""
+    row: sqlite3.Row = db.execute(
+        "SELECT coalesce(sum(rows_in), 0) AS rows_in, coalesce(sum(rows_loaded), 0) AS rows_loaded, "
+        "coalesce(sum(rows_rejected), 0) AS rows_rejected, coalesce(sum(rows_dropped), 0) AS rows_dropped, "
+        "coalesce(sum(rows_rescued), 0) AS rows_rescued FROM loads WHERE run_id = ?",
+        (run_id,),
+    ).fetchone()
+    return row
 
 
 def pending(db: sqlite3.Connection, job: str) -> Answer:
@@ -185,11 +129,6 @@ def newest_ids(db: sqlite3.Connection) -> str:
         "SELECT (SELECT max(run_id) FROM runs) AS run, (SELECT max(file_id) FROM files) AS file"
     ).fetchone()
     return f"{row['run']}/{row['file']}"
-
-
-def path_of(db: sqlite3.Connection, file_id: int) -> bytes:
-    """The path of a version, as bytes."""
-    return bytes(db.execute("SELECT path FROM files WHERE file_id = ?", (file_id,)).fetchone()["path"])
 
 
 def outbox_size(db: sqlite3.Connection) -> int:
@@ -262,26 +201,4 @@ def _attempt(row: sqlite3.Row) -> Answer:
         "rows_rejected": row["rows_rejected"],
         "worked_ms": row["worked_ms"],
         "how": row["how"],
-    }
-
-
-def file_answer(row: sqlite3.Row) -> Answer:
-    """One file version."""
-    return {
-        "file_id": row["file_id"],
-        "job": row["job"],
-        "file": row["name"],
-        "state": row["state"],
-        "reason": row["reason"],
-        "evidence": row["evidence"],
-        "content_hash": row["content_hash"],
-        "size": row["size"],
-        "duplicates": row["duplicates"],
-        "rows_in": row["rows_in"],
-        "rows_loaded": row["rows_loaded"],
-        "rows_rejected": row["rows_rejected"],
-        "run_id": row["run_id"],
-        "seen_at": utc(row["seen_at_s"]),
-        "complete_at": utc(row["complete_at_s"]),
-        "loaded_at": utc(row["loaded_at_s"]),
     }

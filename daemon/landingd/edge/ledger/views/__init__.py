@@ -1,0 +1,65 @@
+"""What people and programs ask the ledger: JSON-ready answers, from a connection that can only read."""
+
+from landingd.edge.ledger.views.census import (
+    Standing,
+    loaded_nowhere,
+    loads_of,
+    recorded_mounts,
+    standing,
+    uneven_loads,
+)
+from landingd.edge.ledger.views.files import (
+    asked_versions,
+    file_answers,
+    files,
+    files_given,
+    ids_at,
+    ids_of,
+    path_of,
+    paths_named,
+    requested_runs,
+    versions,
+)
+from landingd.edge.ledger.views.opening import Answer, Connection, LedgerUnreadableError, open_views, reading
+from landingd.edge.ledger.views.runs import (
+    counts,
+    job_state,
+    newest_ids,
+    outbox_size,
+    pending,
+    run,
+    runs,
+    timings,
+)
+
+__all__ = [
+    "Answer",
+    "Connection",
+    "LedgerUnreadableError",
+    "Standing",
+    "asked_versions",
+    "counts",
+    "file_answers",
+    "files",
+    "files_given",
+    "ids_at",
+    "ids_of",
+    "job_state",
+    "loaded_nowhere",
+    "loads_of",
+    "newest_ids",
+    "open_views",
+    "outbox_size",
+    "path_of",
+    "paths_named",
+    "pending",
+    "reading",
+    "recorded_mounts",
+    "requested_runs",
+    "run",
+    "runs",
+    "standing",
+    "timings",
+    "uneven_loads",
+    "versions",
+]
