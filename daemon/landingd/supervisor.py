@@ -226,6 +226,7 @@ class Daemon:
             query=warehouse_rows(stores.engine, settings.temp_dir),
             intake=self._intake,
             roots=self._roots,
+            has_in_hand=self._intake.has_in_hand,
         )
         requests = Requests(
             books=books,

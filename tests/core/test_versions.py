@@ -49,8 +49,10 @@ def test_what_was_refused_once_is_refused_again_as_long_as_the_path_is_loaded():
 
 
 def test_a_path_that_is_not_loaded_takes_any_bytes_whatever_its_trigger_says():
+    """With `append` beside a version that a run may be loading just now."""
     for state, on_change in itertools.product([FileState.WAITING, FileState.QUARANTINED], OnChange):
-        assert decide("b", Standing("a", state), came_again=True, on_change=on_change) == Enter(Arrived.CHANGED)
+        decision = decide("b", Standing("a", state), came_again=True, on_change=on_change)
+        assert decision == Enter(Arrived.CHANGED, keeps_older=on_change is OnChange.APPEND)
 
 
 def test_a_file_that_is_back_before_its_rows_left_keeps_them():

@@ -299,6 +299,19 @@ def test_a_file_that_changed_or_went_since_it_was_hashed_is_left_alone(place):
     assert place.files() == {}
 
 
+def test_bytes_that_change_while_they_are_copied_do_not_come_into_the_archive(elsewhere):
+    file, copy = elsewhere.write(), elsewhere.archive._copy
+
+    def changed(source, to):
+        elsewhere.write(b"id\n2\n")
+        return copy(source, to)
+
+    elsewhere.archive._copy = changed
+    with pytest.raises(OtherBytesError, match="copied"):
+        elsewhere.archive.bring(file, NAMES)
+    assert elsewhere.files() == {b"in/a.csv": b"id\n2\n"}
+
+
 def test_a_same_size_rewrite_with_the_same_mtime_is_noticed(here):
     file = here.write(b"id\n1\n")
     with here.path.open("r+b") as opened:

@@ -620,6 +620,14 @@ WRONG = {
         arrival("path: in\n      marker: done/x"),
         [(4, "'marker' names a file beside the data files, found text 'done/x'", "leave the folder out")],
     ),
+    "a marker that is the file itself": (
+        arrival('path: in\n      marker: "{name}"'),
+        [(4, "every file would be its own marker", 'for example: marker: "{name}.done"')],
+    ),
+    "a manifest that every file is": (
+        arrival('path: in\n      manifest: "*"'),
+        [(4, "every file would be a manifest", 'for example: manifest: "*.manifest"')],
+    ),
     "a marker and a manifest": (
         arrival("path: in\n      marker: x\n      manifest: y"),
         [(5, "'manifest' stands beside 'marker'", "leave one of them out")],

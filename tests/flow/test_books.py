@@ -124,7 +124,7 @@ async def test_a_version_that_is_replaced_while_its_run_loads_it_leaves_with_its
     started = await books.next_run(job())
     await accept(books, arrival(content="b"))
     await books.conclude(job(), started.begun[0], loaded(1), go_on=True)
-    assert files(path) == [(1, "a", "replaced"), (2, "b", "waiting")]
+    assert files(path) == [(1, "a", "loaded"), (2, "b", "waiting")]
     second = await books.next_run(job())
     (one,) = await to_load(books, second.run.run_id)
     assert (one.file.file_id, one.replaces) == (2, (1,))

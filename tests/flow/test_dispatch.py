@@ -249,7 +249,7 @@ def _lease_signal_ignored():
 
 JOB = """
     name: shop
-    trigger: {file_arrival: {path: in}}
+    trigger: {file_arrival: {path: in, incomplete_after_seconds: 0}}
     tasks:
       - task_key: bronze
         ingest: {format: csv, schema_hints: {brand: VARCHAR, price: BIGINT}}
@@ -354,7 +354,7 @@ async def test_a_file_that_was_taken_away_before_its_run_leaves_the_others_alone
     await shop.run()
     assert shop.gold() == [("acme", 10)]
     assert looked_up(path, "SELECT name, state FROM files ORDER BY 1") == [
-        ("in/a.csv", "replaced"),
+        ("in/a.csv", "retracted"),
         ("in/b.csv", "loaded"),
     ]
 

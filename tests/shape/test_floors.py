@@ -20,6 +20,7 @@ NOT_FOR_CORE = {
 
 ONLY_IN = {
     "aiomqtt": {"landingd.edge.broker"},
+    "charset_normalizer": {"landingd.edge.landing"},
     "amqtt": {"landingd.edge.embedded_broker"},
     "duckdb": {"landingd.edge.engine"},
     "starlette": {"landingd.edge.control"},

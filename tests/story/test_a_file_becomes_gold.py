@@ -231,12 +231,13 @@ def test_a_file_that_cannot_be_loaded_is_quarantined_and_the_others_go_on(tmp_pa
         "empty.csv": ("", "the file is empty"),
         "nameless.csv": ("id,,amount\n1,nobody,1\n", "no name for column 2"),
         "twice.csv": ("id,amount,id\n1,1,1\n", "names column 'id' twice"),
-        "binary.csv": (b"PAR1\0\0\0\0", "not a text file"),
-        "latin1.csv": ("id,kundengröße,amount\n".encode("latin-1"), "not UTF-8"),
+        "binary.csv": (b"id,customer\n\0\0\0\0", "not a text file"),
+        "utf32.csv": ("id,customer\n1,ada\n".encode("utf-32"), "UTF-32"),
         "cut.csv.gz": (packed[: len(packed) // 2], "ends early"),
     }
     base = tmp_path / "base"
-    first = LandingdProcess(base, broker_port=broker.port)
+    job = ORDERS["orders/job.yml"].replace('"*.csv*"}', '"*.csv*", incomplete_after_seconds: 0}')
+    first = LandingdProcess(base, ORDERS | {"orders/job.yml": job}, broker_port=broker.port)
     # All of them lie there before the daemon starts, so that they are one batch.
     for name, (content, _) in bad.items():
         first.drop(f"orders/{name}", content)

@@ -71,18 +71,14 @@ def decide(
     if standing.leaving:
         # Once a run has taken the withdrawal up, the file has to enter anew behind it.
         return Back() if standing.wanted is FileAction.RETRACT else Enter(Arrived.NEW)
-    if not came_again:
-        return Note()
-    if standing.state in {FileState.QUARANTINED, FileState.RETRACTED}:
+    if came_again and standing.state in {FileState.QUARANTINED, FileState.RETRACTED}:
         return _other_bytes(standing, on_change)  # delivered again, it gets another chance
-    if standing.state is FileState.LOADED and on_duplicate is OnDuplicate.LOAD:
+    if came_again and standing.state is FileState.LOADED and on_duplicate is OnDuplicate.LOAD:
         return Enter(Arrived.CHANGED, keeps_older=on_change is OnChange.APPEND)
     return Note()
 
 
 def _other_bytes(standing: Standing, on_change: OnChange) -> Enter:
-    if not standing.path_is_loaded:
-        return Enter(Arrived.CHANGED)
-    if on_change is OnChange.REJECT:
+    if on_change is OnChange.REJECT and standing.path_is_loaded:
         return Enter(Arrived.REJECTED, rejected=True)
     return Enter(Arrived.CHANGED, keeps_older=on_change is OnChange.APPEND)

@@ -97,8 +97,14 @@ def _enter(ledger: Ledger, arrival: Arrival, decision: versions.Enter, now_s: fl
     ledger.be_duplicate(file_id, of=twin, reason=f"the same bytes as file {twin}, {name}")
     tell_file(ledger, "duplicate", file_id, now_s, duplicate_of=twin, same_as=name)
     if not decision.keeps_older:
-        for older in ledger.loaded_versions(arrival.job, arrival.path):
+        for older in _in_tables(ledger, arrival.job, arrival.path):
             ledger.want(older, FileAction.RETRACT, reason=f"replaced by file {file_id}, a duplicate of file {twin}")
+
+
+def _in_tables(ledger: Ledger, job: str, path: bytes) -> list[int]:
+    """The versions of a path whose rows are in tables, or may be by now."""
+    on_their_way = [v.file_id for v in ledger.standing_versions(job, path) if ledger.is_in_run(v.file_id)]
+    return [*ledger.loaded_versions(job, path), *on_their_way]
 
 
 def _twin(ledger: Ledger, arrival: Arrival) -> int | None:
@@ -113,8 +119,8 @@ def _give_way(ledger: Ledger, arrival: Arrival, but: int | None = None) -> None:
         FileState.QUARANTINED: "delivered again; it was quarantined: ",
     }
     for version in ledger.standing_versions(arrival.job, arrival.path):
-        if version.file_id == but:
-            continue
+        if version.file_id == but or ledger.is_in_run(version.file_id):
+            continue  # a run may have committed its rows by now: its end says what it is
         if version.state in over:
             why = over[version.state] + (version.reason if version.state is FileState.QUARANTINED else "")
             ledger.replace(version.file_id, reason=why)
@@ -128,16 +134,16 @@ def _give_way(ledger: Ledger, arrival: Arrival, but: int | None = None) -> None:
 def remove(ledger: Ledger, job: str, path: bytes, on_delete: OnDelete, now_s: float) -> None:
     """A file was taken from the disk by somebody else."""
     present = [v for v in ledger.standing_versions(job, path) if v.presence is Presence.PRESENT and not v.cleaning]
+    rows = _in_tables(ledger, job, path)
     for version in present:
         ledger.remove(version.file_id)
-        if version.state is not FileState.LOADED:
+        if version.state is not FileState.LOADED and version.file_id not in rows:
             ledger.promote_duplicate(version.file_id)
     if not present:
         return
     leaving = on_delete is OnDelete.RETRACT
     if leaving:
-        taken_up = [v.file_id for v in present if v.state is FileState.WAITING and v.wanted is None]
-        for file_id in [*ledger.loaded_versions(job, path), *taken_up]:
+        for file_id in rows:
             ledger.want(file_id, FileAction.RETRACT, reason="removed from disk; its rows leave with the next run")
     newest = max(v.file_id for v in present)
     tell_file(ledger, "removed", newest, now_s, on_delete=on_delete.value, occurrence=ledger.file(newest)["turns"])
@@ -183,8 +189,8 @@ def record(ledger: Ledger, key: AttemptKey, stats: Stats, now_s: float) -> None:
         if load.quarantined is not None:
             quarantine(ledger, key, load.file_id, load.quarantined, now_s)
         elif load.gone is not None:
-            ledger.lose(load.file_id, reason=load.gone)
-            ledger.promote_duplicate(load.file_id)
+            if ledger.lose(key.run_id, load.file_id, reason=load.gone):
+                ledger.promote_duplicate(load.file_id)
         elif load.retracted:
             if ledger.retract(key.task_key, load.file_id):
                 turns = ledger.file(load.file_id)["turns"]

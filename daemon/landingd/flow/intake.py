@@ -107,6 +107,11 @@ class Intake:
         """How many paths are being waited for or hashed."""
         return len(self._memory.sightings) + len(self._memory.hashing)
 
+    def has_in_hand(self, path: bytes) -> bool:
+        """Whether a path is about to be looked at or is being read."""
+        memory = self._memory
+        return path in memory.hashing or path in memory.dirty or path in memory.begun
+
     # -- the loop --
 
     async def run(self) -> None:

@@ -28,6 +28,7 @@ from landingd.model import (
     Outcome,
     Plan,
     ScriptPlan,
+    SourceFile,
     Stats,
     TablePlan,
 )
@@ -142,7 +143,7 @@ class WriteLane:
             except loading.FILE_FAULTS:
                 if learnt and not keep_rejects:
                     self._dirty |= learnt.keys()
-                elif not self._learn_culprits(plans, learnt):
+                elif not self._learn_culprits(plans, learnt, checks):
                     raise
 
     def _transaction(self, attempt: _Try) -> Sequence[Stats] | Outcome:
@@ -211,7 +212,7 @@ class WriteLane:
         stats = _account((*ingest.loads.values(), *settled, *plan.unusable))
         return replace(stats, expectations=ingest.expectations)
 
-    def _learn_culprits(self, plans: Sequence[Plan], learnt: Mapping[str, _Learnt]) -> bool:
+    def _learn_culprits(self, plans: Sequence[Plan], learnt: Mapping[str, _Learnt], checks: FileChecks) -> bool:
         """Find the files that make a reader fail; false if there are none."""
         found = False
         remembered = Remembered.read(self._cursor)
@@ -223,7 +224,9 @@ class WriteLane:
                         ingest = loading.Loading(self._cursor, plan, reading, NO_CHECKS, remembered)
                         files = _without(plan, learnt[plan.table].settled).files
                         reasons = loading.culprits(ingest, files)
-                    learnt[plan.table].settled |= {i: FileLoad(i, quarantined=why) for i, why in reasons.items()}
+                    learnt[plan.table].settled |= {
+                        f.file_id: _unreadable(f, reasons[f.file_id], checks) for f in files if f.file_id in reasons
+                    }
                     found = found or bool(reasons)
         finally:
             self._close_gate()
@@ -268,6 +271,13 @@ class WriteLane:
         keys = [plan.key for plan in attempt.plans]
         found = committed_stats(self._cursor, {key.run_id for key in keys})
         return [found[key] for key in keys] if found.keys() >= set(keys) else Failed(message(error))
+
+
+def _unreadable(file: SourceFile, why: str, checks: FileChecks) -> FileLoad:
+    """What to say of a file that the reader fails on: one that is not there any more is not to blame."""
+    if checks.changed(file):
+        return FileLoad(file.file_id, gone="it went away or changed while it was being loaded")
+    return FileLoad(file.file_id, quarantined=why)
 
 
 NO_CHECKS = FileChecks(recount=lambda file: file.rows_in or 0, changed=lambda _: False)

@@ -149,7 +149,11 @@ def _beside(fields: Fields, key: str) -> str | None:
 
 
 def _check_arrival(fields: Fields, arrival: FileArrival) -> None:
-    """Refuse what would be ignored without a word."""
+    """Refuse what would be ignored without a word, and what could never be."""
+    if arrival.marker == "{name}":
+        fields.wrong("marker", "every file would be its own marker", 'for example: marker: "{name}.done"')
+    if arrival.manifest and arrival.manifest.strip("*") == "":
+        fields.wrong("manifest", "every file would be a manifest", 'for example: manifest: "*.manifest"')
     if arrival.marker and arrival.manifest:
         fields.wrong("manifest", "'manifest' stands beside 'marker'", "leave one of them out")
     if arrival.cleanup is Cleanup.KEEP and fields.has("cleanup_after_seconds"):

@@ -164,8 +164,9 @@ class FileVerbs:
         """The same bytes again under the same path: they stand there now, whatever stat says of them."""
         self._db.execute(
             "UPDATE files SET size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?, device = ?, "
-            "duplicates = duplicates + ?, presence = 'present', cleanup_failures = 0, cleanup_retry_at_s = NULL "
-            "WHERE file_id = ?",
+            "duplicates = duplicates + ?, presence = 'present', cleanup_failures = 0, cleanup_retry_at_s = NULL, "
+            # A run that has it may have found the file changed already, and would call it lost.
+            "wanted = iif(state = 'waiting', 'load', wanted) WHERE file_id = ?",
             (*_signature(signature), int(came_again), file_id),
         )
 
@@ -259,15 +260,40 @@ class FileVerbs:
             (reason, file_id),
         )
 
-    def lose(self, file_id: int, *, reason: str) -> None:
-        """A version went away, or other bytes came, before it was loaded. What was to be loaded anew stays."""
+    def lose(self, run_id: int, file_id: int, *, reason: str) -> bool:
+        """A version went away, or other bytes came, before it was loaded. What was to be loaded anew stays.
+
+        False: it was seen again meanwhile, and waits for the next run. Otherwise the version before it stands at the
+        path again, as far as is known.
+        """
+        before = self.file(file_id)
+        if before["state"] == "waiting" and before["wanted"] == "load" and before["presence"] == "present":
+            self._db.execute("DELETE FROM run_files WHERE run_id = ? AND file_id = ?", (run_id, file_id))
+            return False
         self._db.execute(
             "UPDATE files SET reason = iif(state = 'waiting', ?1, 'not loaded anew: ' || ?1), "
             "presence = iif(presence = 'present' AND state = 'waiting', 'overwritten', presence), "
-            "state = iif(state = 'waiting', 'replaced', state), wanted = NULL WHERE file_id = ?2 "
-            "AND state IN ('waiting', 'loaded')",
+            "state = iif(state = 'waiting', 'replaced', state), wanted = NULL, leaving = leaving AND state = 'loaded' "
+            "WHERE file_id = ?2 AND state IN ('waiting', 'loaded')",
             (reason, file_id),
         )
+        if before["state"] == "waiting" and before["presence"] == "present":
+            self._db.execute(
+                "UPDATE files SET presence = 'present' WHERE presence = 'overwritten' AND state = 'loaded' "
+                "AND file_id = (SELECT max(file_id) FROM files WHERE job = ?1 AND path = ?2 AND state <> 'replaced' "
+                "AND content_hash IS NOT NULL)",
+                (before["job"], before["path"]),
+            )
+        return True
+
+    def is_in_run(self, file_id: int) -> bool:
+        """Whether an attempt is under way that may load it."""
+        row = self._db.execute(
+            "SELECT 1 FROM files f JOIN tasks t USING (run_id) WHERE f.file_id = ? AND f.state = 'waiting' "
+            "AND t.state = 'RUNNING'",
+            (file_id,),
+        ).fetchone()
+        return row is not None
 
     def give_up_reload(self, run_id: int, file_id: int) -> None:
         """This run does not try to load a version anew any more: its rows stay as they are."""
@@ -314,7 +340,8 @@ class FileVerbs:
         )
         self._db.execute(
             "UPDATE files SET loaded_at_s = iif(state = 'waiting', ?, loaded_at_s), state = 'loaded', reason = '', "
-            "failures = 0 WHERE file_id = ? AND state IN ('waiting', 'loaded')",
+            "failures = 0, wanted = iif(wanted = 'load', NULL, wanted) "
+            "WHERE file_id = ? AND state IN ('waiting', 'loaded')",
             (now_s, load.file_id),
         )
         return gone

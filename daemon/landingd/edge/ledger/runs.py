@@ -138,6 +138,11 @@ class RunVerbs:
             (result.value, error, now_s, run_id),
         )
         self._db.execute(
+            "UPDATE files SET state = 'replaced', reason = 'a newer version came before it was loaded' "
+            "WHERE run_id = ? AND state = 'waiting' AND wanted IS NULL AND NOT leaving AND presence = 'overwritten'",
+            (run_id,),
+        )
+        self._db.execute(
             "UPDATE files SET reason = 'run ' || ?1 || "
             "CASE WHEN ?2 = 'SUCCESS' THEN ' has seen it; no task of it loads files' "
             "ELSE ' ended ' || ?2 || ' before it was loaded; landingd repair ' || ?1 END "
