@@ -201,33 +201,7 @@ class Daemon:
             on_done=self._dispatch.wake,
             on_lost=lambda: self._intake.set_jobs(self._catalog.jobs),
         )
-        loop = asyncio.get_running_loop()
-        self._watch = Watch(
-            lambda path, hint: _say(loop, self._hint, path, hint),
-            lambda directory, why: _say(loop, self._scan_wanted, directory, why),
-        )
-        self._roots = Roots(
-            settings.landing_dir,
-            root_options(settings),
-            ledger=stores.ledger,
-            on_change=self._roots_changed,
-            on_remount=self._watch.watch_again,
-        )
-        self._intake = Intake(
-            books,
-            stores.catalog.jobs,
-            IntakeOptions(settings.landing_dir, settings.landing.scan_interval_seconds, settings.landing.quiet_seconds),
-            on_arrived=self._arrived,
-            roots=self._roots,
-        )
-        self._census = Census(
-            landing_root=settings.landing_dir,
-            ledger_file=settings.ledger_file,
-            query=warehouse_rows(stores.engine, settings.temp_dir),
-            intake=self._intake,
-            roots=self._roots,
-            has_in_hand=self._intake.has_in_hand,
-        )
+        self._build_landing(stores)
         requests = Requests(
             books=books,
             engine=stores.engine,
@@ -241,6 +215,37 @@ class Daemon:
             status=self._status,
         )
         self._control = ControlSocket(settings.socket_path, requests.handlers())
+
+    def _build_landing(self, stores: Stores) -> None:
+        """What sees the files: the watch, the roots, intake, the census."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        self._watch = Watch(
+            lambda path, hint: _say(loop, self._hint, path, hint),
+            lambda directory, why: _say(loop, self._scan_wanted, directory, why),
+        )
+        self._roots = Roots(
+            settings.landing_dir,
+            root_options(settings),
+            ledger=stores.ledger,
+            on_change=self._roots_changed,
+            on_remount=self._watch.watch_again,
+        )
+        self._intake = Intake(
+            stores.books,
+            stores.catalog.jobs,
+            IntakeOptions(settings.landing_dir, settings.landing.scan_interval_seconds, settings.landing.quiet_seconds),
+            on_arrived=self._arrived,
+            roots=self._roots,
+        )
+        self._census = Census(
+            landing_root=settings.landing_dir,
+            ledger_file=settings.ledger_file,
+            query=warehouse_rows(stores.engine, settings.temp_dir),
+            intake=self._intake,
+            roots=self._roots,
+            has_in_hand=self._intake.has_in_hand,
+        )
 
     @property
     def _catalog(self) -> Catalog:
@@ -374,6 +379,7 @@ class Daemon:
         with contextlib.closing(views.open_views(self._settings.ledger_file)) as db:
             counts = views.counts(db)
             untold = views.outbox_size(db)
+            failing = views.cleanup_failing(db)
         return {
             "state": "online",
             "version": __version__,
@@ -384,6 +390,7 @@ class Daemon:
             "files": counts,
             "waited_for": self._intake.waiting(),
             "untold_events": untold,
+            "cleanup_failing": failing,
             "broker": self._publisher.link_state if self._settings.mqtt.enabled else "disabled",
             "roots": self._roots.report(),
             "not_watched": [f"{shown(blind.directory)}: {blind.why}" for blind in self._blind],

@@ -140,6 +140,11 @@ def test_a_state_folder_inside_the_landing_root_is_refused(config: Path):
     assert "paths.state: lies in the landing root" in text
 
 
+def test_an_archive_inside_the_landing_root_is_refused(config: Path):
+    text = refused(config, {"LANDINGD_PATHS__ARCHIVE": "landing/archive"})
+    assert "paths.archive: lies in the landing root" in text
+
+
 def test_a_socket_path_that_the_kernel_would_refuse_is_refused_now(config: Path):
     assert "paths.socket: is longer than the 107 bytes" in refused(config, {"LANDINGD_PATHS__SOCKET": "s" * 108})
 

@@ -88,11 +88,14 @@ def test_a_full_archive_is_reported_loses_nothing_and_holds_up_no_load(full: Pat
         daemon.until_loaded(2)
         assert (daemon.landing / "orders/large.csv").exists()
         assert b"No space left" in daemon.run("why", "orders/large.csv").stdout
+        assert daemon.cli("status")["cleanup_failing"] == 1
+        assert b"could not be archived" in daemon.run("status").stdout
         assert daemon.run("census").returncode == 0
 
         subprocess.run(["mount", "-o", "remount,size=1m", full], check=True)
         daemon.until(lambda: presences(daemon) == ["archived"] * 2)
         assert len(daemon.logged("file_cleanup_failed")) == 1
+        assert daemon.cli("status")["cleanup_failing"] == 0
         assert daemon.value("SELECT orders FROM gold.revenue") == 2001
         runs = daemon.ledger("SELECT count(*) AS n FROM runs")[0]["n"]
         assert runs == 2, "a failed cleanup started a run"

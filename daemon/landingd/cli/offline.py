@@ -35,7 +35,12 @@ class Offline:
         """What the ledger says."""
 
         def read(db: sqlite3.Connection) -> Answer:
-            return {"state": "not running", "files": views.counts(db), "untold_events": views.outbox_size(db)}
+            return {
+                "state": "not running",
+                "files": views.counts(db),
+                "untold_events": views.outbox_size(db),
+                "cleanup_failing": views.cleanup_failing(db),
+            }
 
         return self._view(read)
 

@@ -64,6 +64,8 @@ def status(answer: Answer) -> None:
         if answer.get(key):
             out.print(f"  {key.replace('_', ' ')}: {escape(str(answer[key]))}")
     out.print(f"  events waiting for the broker: {answer['untold_events']}")
+    if answer.get("cleanup_failing"):
+        out.print(f"  [yellow]files that could not be archived or deleted:[/] {answer['cleanup_failing']}, tried again")
     for directory in answer.get("not_watched", []):
         out.print(f"  [yellow]not watched, only scanned:[/] {escape(directory)}")
     if answer.get("roots"):

@@ -120,7 +120,7 @@ def task_event(
 def file_event(
     event: str, *, job: str, name: str, file_id: int, content_hash: str, now_s: float, **more: object
 ) -> tuple[str, Payload]:
-    """`landed`, `loaded`, `quarantined`, `duplicate` or `replaced`, for `files`."""
+    """`landed`, `loaded`, `quarantined`, `duplicate`, `archived`, `cleanup_failed` ... of a version, for `files`."""
     occurrence = more.get("occurrence", 0)
     payload: Payload = {
         "event_id": event_id("file", job, name, file_id, content_hash, event, more.get("task_key"), occurrence),

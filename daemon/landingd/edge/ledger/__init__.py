@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from landingd.edge.ledger.cleaning import Begun, CleaningVerbs, Held
 from landingd.edge.ledger.files import FileVerbs, KnownFile
+from landingd.edge.ledger.loads import LoadVerbs
 from landingd.edge.ledger.outbox import Notice, OutboxVerbs
 from landingd.edge.ledger.roots import RootVerbs
 from landingd.edge.ledger.runs import RunRow, RunVerbs, TaskRow
@@ -33,7 +34,7 @@ class LedgerError(LandingdError):
     """The ledger file is not one that this version can use."""
 
 
-class Ledger(FileVerbs, RunVerbs, CleaningVerbs, RootVerbs, OutboxVerbs):
+class Ledger(FileVerbs, LoadVerbs, RunVerbs, CleaningVerbs, RootVerbs, OutboxVerbs):
     """The verbs. Every method runs on the ledger's thread, inside a transaction that the caller opened."""
 
     def __init__(self, connection: sqlite3.Connection, *, keep_notices: bool) -> None:

@@ -22,6 +22,7 @@ from landingd.edge.ledger.views.files import (
 )
 from landingd.edge.ledger.views.opening import Answer, Connection, LedgerUnreadableError, open_views, reading
 from landingd.edge.ledger.views.runs import (
+    cleanup_failing,
     counts,
     job_state,
     newest_ids,
@@ -38,6 +39,7 @@ __all__ = [
     "LedgerUnreadableError",
     "Standing",
     "asked_versions",
+    "cleanup_failing",
     "counts",
     "file_answers",
     "files",

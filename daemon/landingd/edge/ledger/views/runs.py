@@ -136,6 +136,15 @@ def outbox_size(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT count(*) FROM outbox").fetchone()[0])
 
 
+def cleanup_failing(db: sqlite3.Connection) -> int:
+    """Versions whose files could not be archived or deleted so far."""
+    row = db.execute(
+        "SELECT count(*) FROM files WHERE cleanup_error IS NOT NULL "
+        "AND (presence IN ('present', 'archived') OR cleaning IS NOT NULL)"
+    ).fetchone()
+    return int(row[0])
+
+
 def timings(db: sqlite3.Connection, run_id: int) -> list[Answer]:
     """When each step of a run was done: landed, complete, each task's statements, the last commit."""
     row = db.execute(
