@@ -114,7 +114,7 @@ def _after_loading(version: Answer, out: Console) -> None:
     if version["archived_as"]:
         out.print(f"    archived {printing.at(version['cleaned_at'])} as {escape(version['archived_as'])}")
     elif version["cleaned_at"]:
-        out.print(f"    deleted {printing.at(version['cleaned_at'])}, as its trigger says (cleanup: delete)")
+        out.print(f"    deleted {printing.at(version['cleaned_at'])}, as its trigger says")
     if version["cleanup_error"]:
         again = version["cleanup_retry_at"]
         when = f"; tried again at {printing.at(again)}" if again else ""
