@@ -169,6 +169,23 @@ def test_an_unloaded_file_hands_its_part_to_its_duplicate(quiet: LandingdProcess
         quiet.until(lambda: states(quiet)["orders/again.csv"] == "loaded" and not quiet.open_runs())
     assert bronze(quiet) == ["ada", "bob"]
     assert quiet.cli("census", "--rows")["adds_up"]
+    # Its bytes are in the tables again: loaded once more, its rows would be there twice.
+    (refused,) = quiet.cli("replay", "b.csv", exit_code=65)["files"]
+    assert "its bytes are loaded as file" in refused["refused"]
+
+
+def test_a_replay_reaches_the_tables_that_are_appended_to(tmp_path: Path) -> None:
+    """What is read otherwise today (here: which texts mean NULL) is otherwise in silver and gold too."""
+    with LandingdProcess(tmp_path) as daemon:
+        daemon.drop("orders/a.csv", "id,customer,amount\n1,ada,5\n2,?,7\n")
+        daemon.until_loaded(1)
+        daemon.write({"orders/job.yml": ORDERS["orders/job.yml"].replace("ingest: {", "ingest: {nulls: ['?'], ")})
+        daemon.cli("reload")
+        daemon.cli("replay", "a.csv")
+        for table in ("bronze.orders", "silver.orders", "gold.revenue"):
+            names = daemon.query(f"SELECT customer FROM {table} ORDER BY ALL")
+            assert [row["customer"] for row in names] == ["ada", None], table
+        assert daemon.cli("census", "--rows")["adds_up"]
 
 
 def test_a_dry_run_says_the_same_as_the_run_and_writes_nothing(quiet: LandingdProcess) -> None:

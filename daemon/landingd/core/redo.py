@@ -50,6 +50,8 @@ class Version:
     rows_rejected: int = 0
     seen_s: float = 0.0
     loaded_s: float | None = None
+    twin: int | None = None
+    """A version of another path with its bytes, for the same tasks, that is loaded or about to be."""
     is_left: bool = False
     """The run that had it has failed, and no other one is to do anything with it."""
 
@@ -108,6 +110,12 @@ def has_failed(version: Version) -> bool:
 def is_flawed(version: Version) -> bool:
     """Quarantined, or loaded without some of its rows."""
     return version.state is FileState.QUARANTINED or (version.state is FileState.LOADED and version.rows_rejected > 0)
+
+
+def would_be_double(choice: Choice) -> bool:
+    """Whether rows that another file has brought would enter once more."""
+    again = choice.action in {FileAction.LOAD, FileAction.RELOAD}
+    return again and choice.version.state is not FileState.LOADED and choice.version.twin is not None
 
 
 def refuse(choice: Choice, why: str) -> Choice:

@@ -23,7 +23,7 @@ from landingd.flow import arriving
 from landingd.flow.answers import relative_to_root
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog
-from landingd.model import FileState, Presence, shown
+from landingd.model import FileState, OnDuplicate, Presence, shown
 
 TRIES_MAX = 3
 NAMED_MAX = 5
@@ -137,7 +137,13 @@ class Redo:
     def _possible(self, choice: Choice) -> Choice:
         if choice.refused is None and all(job.name != choice.version.job for job in self._catalog().jobs):
             return redo.refuse(choice, f"there is no job '{choice.version.job}' any more")
+        if redo.would_be_double(choice) and self._skips_duplicates(choice.version):
+            return redo.refuse(choice, f"its bytes are loaded as file {choice.version.twin}: unload that one first")
         return choice
+
+    def _skips_duplicates(self, version: Version) -> bool:
+        matches, _ = triggers.matching(version.path, [self._catalog().job(version.job)])
+        return all(match.trigger.on_duplicate is OnDuplicate.SKIP for match in matches)
 
     # -- doing --
 

@@ -173,10 +173,10 @@ def _columns(cursor: duckdb.DuckDBPyConnection, select: str) -> dict[str, str]:
 
 
 def _difference(cursor: duckdb.DuckDBPyConnection, left: str | None, right: str | None) -> list[int]:
-    """File versions in one table and not in the other."""
+    """File versions in one table and not in the other; one that was loaded anew since is another one."""
     rows = cursor.execute(
-        "SELECT file_id FROM meta.loads WHERE table_name = $left AND file_id NOT IN "
-        "(SELECT file_id FROM meta.loads WHERE table_name = $right) ORDER BY file_id",
+        "SELECT file_id FROM meta.loads WHERE table_name = $left AND (file_id, loaded_at) NOT IN "
+        "(SELECT (file_id, loaded_at) FROM meta.loads WHERE table_name = $right) ORDER BY file_id",
         {"left": left, "right": right},
     ).fetchall()
     return [row[0] for row in rows]

@@ -91,6 +91,7 @@ def asked_versions(db: sqlite3.Connection, file_ids: Sequence[int]) -> list[Answ
             "reason": row["reason"],
             "is_complete": row["content_hash"] is not None,
             "duplicate_of": row["duplicate_of"],
+            "twin": _twin(db, row["file_id"]),
             "rows_rejected": row["rows_rejected"] or 0,
             "seen_s": row["seen_at_s"],
             "loaded_s": row["loaded_at_s"],
@@ -98,6 +99,17 @@ def asked_versions(db: sqlite3.Connection, file_ids: Sequence[int]) -> list[Answ
         }
         for row in rows
     ]
+
+
+def _twin(db: sqlite3.Connection, file_id: int) -> int | None:
+    """Another version with the same bytes, for the same tasks, that is loaded or about to be."""
+    row = db.execute(
+        "SELECT min(t.file_id) AS file_id FROM files f JOIN files t ON t.content_hash = f.content_hash "
+        "AND t.job = f.job AND t.taken_by = f.taken_by AND t.path <> f.path WHERE f.file_id = ? AND t.leaving = 0 "
+        "AND t.state IN ('waiting', 'loaded')",
+        (file_id,),
+    ).fetchone()
+    return None if row["file_id"] is None else int(row["file_id"])
 
 
 def requested_runs(db: sqlite3.Connection, trigger_key: str) -> dict[str, int]:
