@@ -4,7 +4,7 @@ As in `entries`, every function reads what it needs, asks core, and writes what 
 caller's.
 """
 
-from landingd.core import versions
+from landingd.core import redo, versions
 from landingd.edge.ledger import KnownFile, Ledger
 from landingd.errors import RefusedError
 from landingd.flow.telling import tell_file
@@ -152,24 +152,25 @@ def remove(ledger: Ledger, job: str, path: bytes, on_delete: OnDelete, now_s: fl
 def want_again(ledger: Ledger, file_id: int) -> None:
     """Ask for a version to be loaded anew (a replay). Raises RefusedError with the reason where that cannot be."""
     file = ledger.file(file_id)
-    state, presence = FileState(file["state"]), Presence(file["presence"])
-    if state is FileState.REPLACED:
-        raise RefusedError(f"{file['name']}: version {file_id} was replaced; only the newest can be replayed")
-    if state is FileState.DUPLICATE:
-        raise RefusedError(f"{file['name']} is a duplicate of file {file['duplicate_of']}: replay that one")
-    if file["content_hash"] is None:
-        raise RefusedError(f"{file['name']} is not complete: {file['reason']}")
-    if presence not in {Presence.PRESENT, Presence.ARCHIVED}:
-        raise RefusedError(
-            f"{file['name']}: its bytes are not kept, the file was {presence.value}",
-            hint="with `cleanup: archive` loaded files stay in the archive",
-        )
+    version = redo.Version(
+        file_id,
+        file["job"],
+        file["path"],
+        file["name"],
+        FileState(file["state"]),
+        Presence(file["presence"]),
+        file["reason"],
+        is_complete=file["content_hash"] is not None,
+        duplicate_of=file["duplicate_of"],
+    )
+    # It was chosen from what could be read then; what stands now decides, by the same rules.
+    choice = redo.choose(redo.Verb.REPLAY, version)
+    if choice.action is None:
+        raise RefusedError(f"{file['name']}: {choice.refused}")
     if file["cleaning"] is not None:
         raise RefusedError(f"{file['name']}: its file is being moved just now", hint="ask again in a moment")
-    again = FileAction.LOAD if state is FileState.WAITING else FileAction.RELOAD
-    ledger.want(
-        file_id, again, reason="to be loaded again on request" if again is FileAction.RELOAD else file["reason"]
-    )
+    reason = "to be loaded again on request" if choice.action is FileAction.RELOAD else file["reason"]
+    ledger.want(file_id, choice.action, reason=reason)
 
 
 def want_out(ledger: Ledger, file_id: int) -> None:
