@@ -86,10 +86,11 @@ class LoadVerbs:
 
     def turns(self, file_ids: Collection[int]) -> list[tuple[int, int]]:
         """How often each of these was given to a run: `(file_id, turns)`."""
-        asked = [
-            self._db.execute("SELECT file_id, turns FROM files WHERE file_id = ?", (i,)).fetchone() for i in file_ids
-        ]
-        return [(row["file_id"], row["turns"]) for row in asked]
+        rows = self._db.execute(
+            "SELECT file_id, turns FROM files WHERE file_id IN (SELECT value FROM json_each(?)) ORDER BY file_id",
+            (json.dumps(list(file_ids)),),
+        )
+        return [(row["file_id"], row["turns"]) for row in rows]
 
     def files_of_run(self, run_id: int, task_key: str) -> list[tuple[FileRef, int, bool]]:
         """The run's versions that a task may have to do with: `(version, part, done)`.
