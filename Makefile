@@ -52,7 +52,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 lock: $(UV)  ## bring the locks up to pyproject.toml
 	$(COMPILE) requirements/tools.in -o requirements/tools.txt
 	$(COMPILE) pyproject.toml --extra broker --group build -o requirements/daemon.txt
-	$(COMPILE) pyproject.toml --extra broker --group build --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra broker --extra notebook --group build --group dev -o requirements/dev.txt
 
 clean:  ## remove what make has made (not landing/ and state/)
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis

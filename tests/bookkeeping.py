@@ -9,7 +9,7 @@ from typing import Any
 
 from landingd.edge.ledger import Ledger, LedgerThread, views
 from landingd.flow.books import Books, ToLoad
-from landingd.model import Arrival, AttemptKey, Facts, FileArrival, Ingest, Job, Place, Signature, Task
+from landingd.model import Arrival, AttemptKey, Facts, FileArrival, Ingest, Job, Place, Signature, Task, Trigger
 
 LARGE = 9 << 20
 """A file of this size makes a run whose tasks commit one by one."""
@@ -42,7 +42,7 @@ def place(line: int = 1) -> Place:
 
 
 def job(*tasks: Task, name: str = "shop", arrival: FileArrival | None = None, **more: Any) -> Job:
-    return Job(name, place(), tasks or (bronze(),), triggers=(arrival or FileArrival("in"),), **more)
+    return Job(name, place(), tasks or (bronze(),), triggers=(Trigger(arrival or FileArrival("in")),), **more)
 
 
 def bronze(**more: Any) -> Task:

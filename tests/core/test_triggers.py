@@ -3,12 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landingd.core import triggers
-from landingd.model import FileArrival, Ingest, Job, Place, Task
+from landingd.model import FileArrival, Ingest, Job, Place, Task, Trigger
 
 
 def job(*arrivals, name="shop", takes="*"):
     place = Place("job.yml", 1)
-    return Job(name, place, (Task("bronze", place, ingest=Ingest(pattern=takes)),), triggers=arrivals)
+    return Job(
+        name, place, (Task("bronze", place, ingest=Ingest(pattern=takes)),), triggers=tuple(map(Trigger, arrivals))
+    )
 
 
 def wanted_by(path, *jobs):
@@ -172,6 +174,6 @@ def test_a_file_is_checked_for_the_formats_of_those_who_take_it():
     place = Place("job.yml", 1)
     ingests = [Ingest(), Ingest(format="json", pattern="*.json"), Ingest(format="parquet", pattern="*.parquet")]
     tasks = tuple(Task(f"t{n}", place, ingest=ingest) for n, ingest in enumerate(ingests))
-    reads = Job("shop", place, tasks, triggers=(FileArrival("in"),))
+    reads = Job("shop", place, tasks, triggers=(Trigger(FileArrival("in")),))
     assert triggers.formats_wanted(b"in/a.json", reads) == {"csv", "json"}
     assert triggers.formats_wanted(b"in/a.csv", reads) == {"csv"}

@@ -19,7 +19,7 @@ from landingd.flow.census import NO_DAEMON_HINT, Census
 from landingd.flow.intake import Intake
 from landingd.flow.looking import IntakeOptions
 from landingd.flow.roots import RootOptions, Roots
-from landingd.model import Committed, FileArrival, FileLoad, Stats
+from landingd.model import Committed, FileArrival, FileLoad, Stats, Trigger
 
 SHOP = job(arrival=FileArrival("in", pattern="*.csv"))
 NOTHING = {"loaded": 0, "waiting": 0, "duplicate": 0, "quarantined": 0, "ignored": 0}
@@ -155,7 +155,7 @@ async def test_an_empty_directory_adds_up(place):
 
 
 async def test_a_file_in_two_directories_of_a_job_counts_in_the_inner_one(place):
-    triggers = tuple(FileArrival(directory, pattern="*.csv") for directory in ("in", "in/deep"))
+    triggers = tuple(Trigger(FileArrival(directory, pattern="*.csv")) for directory in ("in", "in/deep"))
     nested = replace(SHOP, triggers=triggers)
     place.write("in/a.csv")
     place.write("in/deep/b.csv", "id\n2\n")

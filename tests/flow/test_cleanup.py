@@ -29,6 +29,7 @@ from landingd.model import (
     OnDelete,
     Stats,
     Task,
+    Trigger,
 )
 
 ARCHIVE = FileArrival("in", cleanup=Cleanup.ARCHIVE)
@@ -257,7 +258,7 @@ async def test_a_file_that_one_of_two_tasks_failed_to_take_stays_for_the_repair(
 
 
 async def test_more_files_than_one_batch_and_more_kept_ones_than_one_look(yard):
-    two = replace(job(), triggers=(KEEP, FileArrival("out", cleanup=Cleanup.ARCHIVE)))
+    two = replace(job(), triggers=(Trigger(KEEP), Trigger(FileArrival("out", cleanup=Cleanup.ARCHIVE))))
     await yard.start(two)
     for i in range(230):
         yard.write(f"in/{i}", f"kept {i}")

@@ -30,12 +30,14 @@ def settings() -> Iterator[tuple[str, FieldInfo]]:
 def plain(value: object) -> object:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if isinstance(value, tuple):
+        return list(value)
     return str(value) if isinstance(value, Path) else value
 
 
 def leaves(table: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from leaves(value, f"{name}.")
         else:
             yield prefix + name, value

@@ -28,7 +28,7 @@ def matching(path: bytes, jobs: Sequence[Job]) -> tuple[list[Matched], str]:
     found: list[Matched] = []
     reason = "no job watches this directory"
     for job in jobs:
-        for trigger in job.triggers:
+        for trigger in job.file_arrivals:
             below = _below(path, trigger.path)
             if below is None:
                 continue
@@ -83,7 +83,7 @@ def spoken_of(path: bytes, jobs: Sequence[Job]) -> bytes | None:
     directory, slash, name = path.rpartition(b"/")
     found: set[bytes] = set()
     for job in jobs:
-        for trigger in job.triggers:
+        for trigger in job.file_arrivals:
             if (trigger.marker is None and trigger.manifest is None) or _below(path, trigger.path) is None:
                 continue
             if trigger.marker is not None and (marked := settle.marks(trigger.marker, name)) is not None:
@@ -98,7 +98,7 @@ def spoken_of(path: bytes, jobs: Sequence[Job]) -> bytes | None:
 def _speaks_of_others(path: bytes, job: Job) -> str | None:
     """Why a file is none of the job's data: whatever trigger calls it a marker or manifest, it is one for all."""
     name = path.rpartition(b"/")[2]
-    for trigger in job.triggers:
+    for trigger in job.file_arrivals:
         if (trigger.marker is None and trigger.manifest is None) or _below(path, trigger.path) is None:
             continue
         if trigger.marker is not None and settle.marks(trigger.marker, name) is not None:
@@ -133,10 +133,10 @@ def request_key(request_id: str) -> str:
 
 def next_batch_at_s(job: Job, last_run_s: float | None) -> float:
     """When the job's next file run may start: the cool-down of `min_time_between_triggers_seconds`."""
-    pause_s = max((t.min_time_between_triggers_s for t in job.triggers), default=0.0)
+    pause_s = max((t.min_time_between_triggers_s for t in job.file_arrivals), default=0.0)
     return 0.0 if last_run_s is None or pause_s == 0 else last_run_s + pause_s
 
 
 def batch_limit(job: Job) -> int:
     """How many files one run takes."""
-    return min((t.max_files_per_trigger for t in job.triggers), default=1000)
+    return min((t.max_files_per_trigger for t in job.file_arrivals), default=1000)

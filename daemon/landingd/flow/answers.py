@@ -83,7 +83,7 @@ def plan(
         "job": job.name,
         "waiting_files": waiting["files"],
         "waiting_bytes": waiting["bytes"],
-        "triggers": [_trigger(trigger) for trigger in job.triggers],
+        "triggers": [_trigger(trigger) for trigger in job.file_arrivals],
         "tasks": [_step(job.task(task_key), catalog, definitions) for task_key in graph.order(job)],
     }
 

@@ -138,7 +138,7 @@ class Cleaner:
     # -- from the landing directories --
 
     async def _clean(self, job: Job) -> bool:
-        after_s = [t.cleanup_after_s for t in job.triggers if t.cleanup is not Cleanup.KEEP]
+        after_s = [t.cleanup_after_s for t in job.file_arrivals if t.cleanup is not Cleanup.KEEP]
         if not after_s:
             return False
         for _ in range(PAGES_MAX):
@@ -193,7 +193,7 @@ class Cleaner:
     # -- from the archive --
 
     async def _expire(self, job: Job) -> bool:
-        kept_s = [t.archive_retention_s for t in job.triggers if t.archive_retention_s > 0]
+        kept_s = [t.archive_retention_s for t in job.file_arrivals if t.archive_retention_s > 0]
         if not kept_s or self._stopping:
             return False
         # Looked for without a sync first: mostly there is nothing.

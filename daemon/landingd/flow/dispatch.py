@@ -120,7 +120,7 @@ class Dispatch:
         self.wake(started.run.job)
 
     async def _look_again_after_cooldown(self, runs: asyncio.TaskGroup, job: Job) -> None:
-        if job.name in self._cooling or not any(trigger.min_time_between_triggers_s for trigger in job.triggers):
+        if job.name in self._cooling or not any(trigger.min_time_between_triggers_s for trigger in job.file_arrivals):
             return
         wait_s = await self._books.cooling_until_s(job) - self._clock()
         if wait_s > 0 and await self._books.has_work(job):

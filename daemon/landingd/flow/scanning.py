@@ -287,7 +287,7 @@ def watched_directories(jobs: Sequence[Job]) -> list[tuple[str, bool]]:
     """The directories to watch, below the landing root, and whether with their sub-directories."""
     wanted: dict[str, bool] = {}
     for job in jobs:
-        for trigger in job.triggers:
+        for trigger in job.file_arrivals:
             directory = trigger.path.strip("/")
             directory = "" if directory == "." else directory
             wanted[directory] = wanted.get(directory, False) or trigger.recursive

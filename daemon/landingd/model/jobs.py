@@ -4,51 +4,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from landingd.model.states import Cleanup, OnChange, OnDelete, OnDuplicate, OnViolation, SchemaEvolution
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a job file something was said: `file` as the user would name it, `line` from 1."""
-
-    file: str
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class FileArrival:
-    """A file arrival trigger (Databricks: `trigger.file_arrival`); `path` is relative to the landing root."""
-
-    path: str
-    pattern: str = "*"
-    exclude: tuple[str, ...] = ()
-    recursive: bool = True
-    wait_after_last_change_s: float = 0.0
-    min_time_between_triggers_s: float = 0.0
-    max_files_per_trigger: int = 1000
-    marker: str | None = None
-    """A file beside it that says "complete": its name, where `{name}` stands for the data file's name."""
-    manifest: str | None = None
-    """A glob: files beside it whose names match list the data files that are complete."""
-    incomplete_after_s: float = 300.0
-    """A file whose end is missing is waited for this long after its last change, then quarantined."""
-    on_duplicate: OnDuplicate = OnDuplicate.SKIP
-    on_change: OnChange = OnChange.REPLACE
-    on_delete: OnDelete = OnDelete.KEEP
-    cleanup: Cleanup = Cleanup.KEEP
-    cleanup_after_s: float = 0.0
-    """How long a loaded file stays where it is."""
-    archive_retention_s: float = 0.0
-    """How long an archived file is kept; 0: for ever."""
+from landingd.model.actions import Action
+from landingd.model.alerts import HealthRule, Notifications
+from landingd.model.places import Place
+from landingd.model.states import OnViolation, RunIf, SchemaEvolution, ValueType, Widget
+from landingd.model.triggers import Backoff, Continuous, FileArrival, Trigger
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A job parameter (Databricks: `parameters[]`); values are strings. With `choices` it is a dropdown."""
+    """A job parameter (Databricks: `parameters[]`, and notebook widgets); values are strings."""
 
     name: str
     default: str
     choices: tuple[str, ...] = ()
+    widget: Widget = Widget.TEXT
+    """dropdown: one of `choices`; combobox: `choices` are suggestions; multiselect: some, with commas between."""
+    type: ValueType = ValueType.STRING
+    required: bool = False
+    """A run must give it a value that is not empty."""
+    pattern: str | None = None
+    """A regular expression that the whole value must match."""
+    min: float | None = None
+    max: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +56,8 @@ class Ingest:
     """A file with a larger share of rejected rows is quarantined whole."""
     nulls: tuple[str, ...] = ("",)
     """Field texts that mean NULL."""
+    tail: bool = False
+    """Its files keep growing: they are read by committed byte offset, in whole lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +73,15 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task of a job. Exactly one of `ingest` and `sql` is set; `sql` without `table` is a script."""
+    """One task of a job. Exactly one of `ingest`, `sql` and `action` is set; `sql` without `table` is a script."""
 
     task_key: str
     place: Place
     depends_on: tuple[str, ...] = ()
+    outcomes: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of `depends_on` the condition tasks with the outcome, "true" or "false", that lets this task run."""
+    run_if: RunIf = RunIf.ALL_SUCCESS
+    disabled: bool = False
     ingest: Ingest | None = None
     sql: str | None = None
     """The text of the SQL file."""
@@ -107,16 +91,42 @@ class Task:
     """`schema.name`."""
     refresh: str = "auto"
     expectations: tuple[Expectation, ...] = ()
+    action: Action | None = None
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
     max_retries: int = 0
     """-1: without end."""
     min_retry_interval_s: float = 0.0
+    retry_on_timeout: bool = False
+    backoff: Backoff | None = None
+    """Ours: pauses that grow with each failure; they start at `min_retry_interval_s` where that is longer."""
     timeout_s: float = 0.0
     """Per attempt; 0: none."""
+    notifications: Notifications | None = None
+    health: tuple[HealthRule, ...] = ()
+    """RUN_DURATION_SECONDS only."""
     depends_on_places: tuple[Place, ...] = ()
     """Where each of `depends_on` was said, for messages."""
     parameter_places: Mapping[str, Place] = field(default_factory=dict[str, Place])
     """Where each of `parameters` was said, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """`queue`: a run that finds `max_concurrent_runs` others waits, or, where it is not enabled, is skipped."""
+
+    enabled: bool = True
+    max_length: int = 1000
+    """A longer queue skips runs; files wait all the same, and become one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Ours, the counterpart of a job cluster: DuckDB's settings while the job's tasks run."""
+
+    threads: int = 0
+    """0: as the daemon is configured."""
+    memory_limit: str = ""
+    temp_directory: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +136,36 @@ class Job:
     name: str
     place: Place
     tasks: tuple[Task, ...]
-    triggers: tuple[FileArrival, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     folder: Path = Path()
+    max_concurrent_runs: int = 1
+    """0: no run starts at all."""
+    queue: Queue = Queue()
+    priority: int = 0
+    """Ours: of several jobs that wait for a slot the one with the highest comes first."""
+    timeout_s: float = 0.0
+    """Of a run, without its time in the queue; 0: none."""
+    strict: bool = False
+    """Ours: a run with a failed task is FAILED, whatever its leaves did."""
+    compute: Compute | None = None
+    notifications: Notifications | None = None
+    health: tuple[HealthRule, ...] = ()
+    paused: bool = False
+    """`pause_status: PAUSED` of the whole job."""
+    file_arrivals: tuple[FileArrival, ...] = field(init=False, compare=False)
+    """Where its files come from: its file arrival triggers, and the source of a continuous one."""
+
+    def __post_init__(self) -> None:
+        sources = [t.on.source if isinstance(t.on, Continuous) else t.on for t in self.triggers]
+        object.__setattr__(self, "file_arrivals", tuple(s for s in sources if isinstance(s, FileArrival)))
+
+    @property
+    def continuous(self) -> Continuous | None:
+        """Its continuous trigger; such a job has no other one."""
+        return next((t.on for t in self.triggers if isinstance(t.on, Continuous)), None)
 
     def task(self, task_key: str) -> Task:
         """The task of that key; KeyError where there is none."""
@@ -138,3 +173,10 @@ class Job:
             if task.task_key == task_key:
                 return task
         raise KeyError(task_key)
+
+    def trigger(self, key: str) -> Trigger:
+        """The trigger of that key; KeyError where there is none."""
+        for trigger in self.triggers:
+            if trigger.key == key:
+                return trigger
+        raise KeyError(key)

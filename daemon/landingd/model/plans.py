@@ -1,10 +1,12 @@
 """What the engine is asked to do, and what came of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+from landingd.model.actions import PythonCall
 from landingd.model.files import Signature
-from landingd.model.jobs import Expectation, Ingest
+from landingd.model.jobs import Compute, Expectation, Ingest
 from landingd.model.states import RefreshMode
 
 
@@ -60,6 +62,7 @@ class IngestPlan:
     retract: tuple[int, ...] = ()
     """Versions whose rows leave the table."""
     expectations: tuple[Expectation, ...] = ()
+    compute: Compute | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +81,36 @@ class TablePlan:
     """Hash of this SELECT and of every definition above it: another hash means that old rows are void."""
     parameters: Mapping[str, str]
     expectations: tuple[Expectation, ...] = ()
+    compute: Compute | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptPlan:
-    """Run these statements in one transaction."""
+    """Run these statements in one transaction; the rows of the last SELECT are the task's output."""
 
     key: AttemptKey
     job: str
     sql: str
     parameters: Mapping[str, str]
+    compute: Compute | None = None
 
 
-Plan = IngestPlan | TablePlan | ScriptPlan
+@dataclass(frozen=True, slots=True)
+class PythonPlan:
+    """Call a Python function with a context; what it does with the cursor is one transaction."""
+
+    key: AttemptKey
+    job: str
+    call: PythonCall
+    parameters: Mapping[str, str]
+    task_values: Mapping[str, Mapping[str, Any]]
+    """What the tasks before it have set, by task key."""
+    files: tuple[str, ...]
+    """Absolute paths of the run's files."""
+    compute: Compute | None = None
+
+
+Plan = IngestPlan | TablePlan | ScriptPlan | PythonPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +153,26 @@ class ExpectationCount:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """What a task leaves for the tasks behind it, JSON-ready."""
+
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Task values (Databricks: `dbutils.jobs.taskValues`); of SQL: the first row of the last SELECT."""
+    rows: tuple[Mapping[str, Any], ...] = ()
+    """Of SQL: the first rows of the last SELECT, at most OUTPUT_ROWS_MAX rows and OUTPUT_BYTES_MAX as JSON."""
+    condition: str | None = None
+    """Of a condition task: "true" or "false"."""
+    run_id: int | None = None
+    """Of a run_job task: the run that it started."""
+    text: str = ""
+    """Of a script or notebook: the end of what it printed, or where its log is."""
+
+
+OUTPUT_ROWS_MAX = 1000
+OUTPUT_BYTES_MAX = 48 << 10
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What an attempt did to its table."""
 
@@ -148,11 +188,14 @@ class Stats:
     """How long they took, without the wait for the write lane and without the commit."""
     files: tuple[FileLoad, ...] = ()
     expectations: tuple[ExpectationCount, ...] = ()
+    changed: bool = True
+    """Whether the task's table may hold other rows than before."""
+    output: Output = Output()
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The attempt's transaction is durable."""
+    """The attempt's transaction is durable; of a task that writes no table: it has done its work."""
 
     stats: Stats
 
@@ -183,4 +226,19 @@ class Interrupted:
     why: str = "interrupted by a stop of the daemon"
 
 
-Outcome = Committed | Failed | TimedOut | Interrupted
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """The attempt was broken off because its run is to end; nothing of it stayed."""
+
+    why: str = "canceled"
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """A loop's inputs are known: its iterations begin, and its end is theirs."""
+
+    inputs: tuple[Any, ...]
+    """JSON values, in order."""
+
+
+Outcome = Committed | Failed | TimedOut | Interrupted | Canceled | Expanded

@@ -10,8 +10,13 @@ class RunState(StrEnum):
     """Entered by the ledger when it accepts a trigger key, left by dispatch. Dying here: dispatched after restart."""
     RUNNING = "RUNNING"
     """Entered by dispatch, left when the last task is concluded. Dying here: recovery resumes it."""
+    TERMINATING = "TERMINATING"
+    """Entered by a cancel or the job's timeout while tasks run, left when the last of them has been broken off.
+    Dying here: recovery concludes them, and the run ends."""
     TERMINATED = "TERMINATED"
     """Entered with the last task's verdict, left only by a repair (back to QUEUED)."""
+    SKIPPED = "SKIPPED"
+    """Entered instead of QUEUED where there was no room and no queue; never left."""
 
 
 class TaskState(StrEnum):
@@ -36,8 +41,18 @@ class Result(StrEnum):
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"
     TIMEDOUT = "TIMEDOUT"
+    CANCELED = "CANCELED"
+    EXCLUDED = "EXCLUDED"
+    """Of a task: its `run_if`, or the outcome of a condition, left it out."""
+    DISABLED = "DISABLED"
     UPSTREAM_FAILED = "UPSTREAM_FAILED"
+    UPSTREAM_CANCELED = "UPSTREAM_CANCELED"
     SUCCESS_WITH_FAILURES = "SUCCESS_WITH_FAILURES"
+    """Of a run: every leaf is well, and some other task failed."""
+    MAXIMUM_CONCURRENT_RUNS_REACHED = "MAXIMUM_CONCURRENT_RUNS_REACHED"
+    """Of a skipped run."""
+    MAX_JOB_QUEUE_SIZE_EXCEEDED = "MAX_JOB_QUEUE_SIZE_EXCEEDED"
+    """Of a skipped run (Databricks: `termination_details.code`)."""
 
 
 class FileState(StrEnum):
@@ -149,7 +164,140 @@ class RefreshMode(StrEnum):
 
 
 class TriggerType(StrEnum):
-    """What started a run (Databricks: `trigger`)."""
+    """What started a run (Databricks: `trigger`; the last two are ours)."""
 
-    FILE_ARRIVAL = "FILE_ARRIVAL"
+    PERIODIC = "PERIODIC"
+    """A schedule or a periodic trigger."""
     ONE_TIME = "ONE_TIME"
+    """Somebody asked for it."""
+    RETRY = "RETRY"
+    RUN_JOB_TASK = "RUN_JOB_TASK"
+    FILE_ARRIVAL = "FILE_ARRIVAL"
+    CONTINUOUS = "CONTINUOUS"
+    CONTINUOUS_RESTART = "CONTINUOUS_RESTART"
+    """Of a continuous job: the run after one that failed."""
+    TABLE = "TABLE"
+    JOB_COMPLETION = "JOB_COMPLETION"
+    BACKFILL = "BACKFILL"
+    REPLAY = "REPLAY"
+
+
+class TriggerKind(StrEnum):
+    """The kinds of trigger, by their key in the job file."""
+
+    FILE_ARRIVAL = "file_arrival"
+    SCHEDULE = "schedule"
+    PERIODIC = "periodic"
+    CONTINUOUS = "continuous"
+    TABLE_UPDATE = "table_update"
+    JOB_COMPLETION = "job_completion"
+
+
+class CronSyntax(StrEnum):
+    """How a cron expression is written."""
+
+    QUARTZ = "quartz"
+    """sec min hour day-of-month month day-of-week [year]; Sunday is 1."""
+    UNIX = "unix"
+    """min hour day-of-month month day-of-week; Sunday is 0 or 7."""
+
+
+class Misfire(StrEnum):
+    """What becomes of times that passed while the daemon did not run or the trigger was held up."""
+
+    RUN_ONCE = "run_once"
+    """One run, for the latest of them."""
+    SKIP = "skip"
+    CATCH_UP = "catch_up"
+    """A run for each, oldest first."""
+
+
+class CompletionStatus(StrEnum):
+    """Which ends of a run count (Databricks: `job_completion.if_status`)."""
+
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    DONE = "DONE"
+
+
+class ConditionMode(StrEnum):
+    """When a `sql_condition` holds (Databricks: `trigger_mode`)."""
+
+    QUERY_RETURNS_ROWS = "QUERY_RETURNS_ROWS"
+    RESULT_VALUE_CHANGES = "RESULT_VALUE_CHANGES"
+    """The first value of the first row is another one than at the last evaluation that started a run."""
+
+
+class TriggerOutcome(StrEnum):
+    """What an evaluation of a trigger led to; the trigger's history is a list of these."""
+
+    TRIGGERED = "TRIGGERED"
+    NOT_TRIGGERED = "NOT_TRIGGERED"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+    """It fired, and there was no room for the run."""
+
+
+class RunIf(StrEnum):
+    """Which ends of the tasks before it let a task run (Databricks: `run_if`)."""
+
+    ALL_SUCCESS = "ALL_SUCCESS"
+    AT_LEAST_ONE_SUCCESS = "AT_LEAST_ONE_SUCCESS"
+    NONE_FAILED = "NONE_FAILED"
+    ALL_DONE = "ALL_DONE"
+    AT_LEAST_ONE_FAILED = "AT_LEAST_ONE_FAILED"
+    ALL_FAILED = "ALL_FAILED"
+
+
+class ConditionOp(StrEnum):
+    """Comparisons of a condition task (Databricks: `condition_task.op`)."""
+
+    EQUAL_TO = "EQUAL_TO"
+    NOT_EQUAL = "NOT_EQUAL"
+    GREATER_THAN = "GREATER_THAN"
+    GREATER_THAN_OR_EQUAL = "GREATER_THAN_OR_EQUAL"
+    LESS_THAN = "LESS_THAN"
+    LESS_THAN_OR_EQUAL = "LESS_THAN_OR_EQUAL"
+
+
+class Widget(StrEnum):
+    """How a parameter is chosen (Databricks: notebook widgets)."""
+
+    TEXT = "text"
+    DROPDOWN = "dropdown"
+    COMBOBOX = "combobox"
+    MULTISELECT = "multiselect"
+
+
+class ValueType(StrEnum):
+    """What the text of a parameter must be."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+
+
+class NotifyOn(StrEnum):
+    """Events that people are told of (Databricks: `email_notifications` and `webhook_notifications`)."""
+
+    START = "on_start"
+    SUCCESS = "on_success"
+    FAILURE = "on_failure"
+    DURATION_WARNING = "on_duration_warning_threshold_exceeded"
+    STREAMING_BACKLOG = "on_streaming_backlog_exceeded"
+    NO_SUCCESS = "on_no_success"
+    """Ours: nothing has succeeded for longer than `no_success_within_seconds`; told to `on_failure` where it is not
+    given."""
+
+
+class HealthMetric(StrEnum):
+    """What a health rule measures (Databricks: `health.rules[].metric`; the last one is ours)."""
+
+    RUN_DURATION_SECONDS = "RUN_DURATION_SECONDS"
+    STREAMING_BACKLOG_FILES = "STREAMING_BACKLOG_FILES"
+    STREAMING_BACKLOG_BYTES = "STREAMING_BACKLOG_BYTES"
+    STREAMING_BACKLOG_SECONDS = "STREAMING_BACKLOG_SECONDS"
+    NO_SUCCESS_WITHIN_SECONDS = "NO_SUCCESS_WITHIN_SECONDS"

@@ -54,6 +54,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)]
 Interval = Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)]
 ByteSize = Annotated[str, AfterValidator(_byte_size)]
+Command = Literal["run", "repair", "cancel", "pause", "resume", "replay", "unload", "requeue", "backfill"]
 Named = Annotated[str, Field(min_length=1)]
 
 
@@ -148,6 +149,9 @@ class Mqtt(_Section):
     """The first pause before connecting again; it doubles with each failure."""
     reconnect_max_seconds: Interval = 30.0
     """The longest pause."""
+    commands: tuple[Command, ...] = ()
+    """Verbs that may be asked for on <root>/<node>/command/<verb>, by whoever the broker lets publish there: run, repair,
+    cancel, pause, resume, replay, unload, requeue, backfill. None: nobody can command the daemon over MQTT."""
     outbox_max_events: Annotated[int, Field(ge=1000)] = 1_000_000
     """Events kept for a broker that is away; beyond it the oldest are given up, and counted."""
 
@@ -175,6 +179,54 @@ class Broker(_Section):
     """A loopback address."""
     port: Port = 1883
     """Its port; [mqtt] has to name the same one."""
+
+
+class HomeAssistant(_Section):
+    """Home Assistant finds the daemon by itself: per job a problem sensor, last-run sensors, a button, a switch."""
+
+    enabled: bool = False
+    """true: publish the discovery message. Button and switch work where [mqtt] commands allow run, pause and resume."""
+    discovery_prefix: Annotated[str, AfterValidator(_topic_safe)] = "homeassistant"
+    """As in Home Assistant's MQTT integration."""
+
+
+class Alerts(_Section):
+    """Mail and web hooks: what a job's email_notifications and webhook_notifications are sent with."""
+
+    smtp_host: str = ""
+    """The mail server; empty: no mail is sent, and a job that wants some is refused."""
+    smtp_port: Port = 25
+    """Its port: 25, 587 with starttls, 465 with tls."""
+    smtp_encryption: Literal["none", "starttls", "tls"] = "none"
+    """How the connection to it is encrypted."""
+    smtp_username: str = ""
+    """Who to log in as; empty: nobody."""
+    smtp_password: SecretStr = SecretStr("")
+    """Better kept out of this file: in a systemd credential alerts__smtp_password."""
+    sender: str = ""
+    """The address that mail comes from; empty: landingd@<node>."""
+    destinations: dict[str, SecretStr] = {}
+    """Web hooks by the id that jobs name them by, as Apprise URLs: slack://..., msteams://..., json://host/path."""
+    timeout_seconds: Interval = 20.0
+    """A destination that does not answer for so long is tried again later."""
+    give_up_after_hours: Annotated[float, Field(gt=0, le=8760, allow_inf_nan=False)] = 72.0
+    """An alert that could not be delivered for so long is given up, and the log says so."""
+
+
+class Tasks(_Section):
+    """Tasks that run in processes of their own: scripts and notebooks."""
+
+    python: str = ""
+    """The Python that runs scripts; empty: the daemon's own."""
+    max_processes: Annotated[int, Field(ge=1, le=1000)] = 4
+    """So many run at a time; others wait."""
+
+
+class History(_Section):
+    """What is kept of what was."""
+
+    retention_days: Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)] = 60.0
+    """Ended runs, with their tasks and attempts, are kept this long; 0: for ever. What is known of files stays."""
 
 
 class Log(_Section):
@@ -209,6 +261,10 @@ class Settings(BaseSettings):
     runs: Runs = Runs()
     mqtt: Mqtt = Mqtt()
     broker: Broker = Broker()
+    homeassistant: HomeAssistant = HomeAssistant()
+    alerts: Alerts = Alerts()
+    tasks: Tasks = Tasks()
+    history: History = History()
     log: Log = Log()
 
     @property

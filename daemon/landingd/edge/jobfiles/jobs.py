@@ -6,7 +6,7 @@ from landingd.edge.jobfiles import later
 from landingd.edge.jobfiles.fields import Fields, Word, is_outside
 from landingd.edge.jobfiles.tasks import IDENTIFIER, read_task
 from landingd.edge.jobfiles.tree import Keyed, Node, Scalar, Source, parse
-from landingd.model import Cleanup, FileArrival, Job, OnChange, OnDelete, OnDuplicate, Parameter, Task
+from landingd.model import Cleanup, FileArrival, Job, OnChange, OnDelete, OnDuplicate, Parameter, Task, Trigger
 
 TASKS_MAX = 1000
 FILES_PER_TRIGGER_MAX = 1_000_000
@@ -47,7 +47,7 @@ def _job(node: Node, source: Source, *, name: str) -> Job:
         name=_name(fields, name),
         place=source.place(node.line),
         tasks=_tasks(fields),
-        triggers=_triggers(fields),
+        triggers=tuple(Trigger(on) for on in _triggers(fields)),
         parameters=_parameters(fields),
         description=fields.text("description") or "",
         tags={key: word.text for key, word in fields.texts_by_key("tags").items()},

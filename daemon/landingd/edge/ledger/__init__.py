@@ -27,7 +27,7 @@ from landingd.errors import LandingdError
 __all__ = ["Begun", "Held", "KnownFile", "Ledger", "LedgerError", "LedgerThread", "Notice", "RunRow", "TaskRow"]
 
 T = TypeVar("T")
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class LedgerError(LandingdError):
@@ -112,8 +112,11 @@ def _bring_up(db: sqlite3.Connection, version: int) -> None:
     """Create the tables, or bring those of an older version up to this one, in one transaction."""
     here = resources.files(__package__)
     schema = here.joinpath("schema.sql").read_text(encoding="utf-8")
-    script = schema
-    if version == 1:
-        aside, back = here.joinpath("from_1_to_2.sql").read_text(encoding="utf-8").split("-- (schema.sql)\n")
-        script = f"{aside}\n{schema}\n{back}"
+    older = range(version, SCHEMA_VERSION) if version else ()
+    steps = [here.joinpath(f"from_{v}_to_{v + 1}.sql").read_text(encoding="utf-8") for v in older]
+    # First every old table is put aside, then all are created as they are today, then the rows come back.
+    halves = [step.split("-- (schema.sql)\n") for step in steps]
+    script = "\n".join([*(aside for aside, _ in halves), schema, *(back for _, back in halves)])
+    db.execute("PRAGMA legacy_alter_table = ON")  # a table that is put aside is not followed by who refers to it
     db.executescript(f"BEGIN;\n{script}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
+    db.execute("PRAGMA legacy_alter_table = OFF")

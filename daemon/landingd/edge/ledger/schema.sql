@@ -76,17 +76,30 @@ CREATE TABLE IF NOT EXISTS runs (
     job TEXT NOT NULL,
     trigger_type TEXT NOT NULL,
     trigger_key TEXT NOT NULL,
+    trigger_name TEXT,                   -- which of the job's triggers; NULL: somebody asked for it
+    trigger_info TEXT NOT NULL DEFAULT '{}', -- JSON: what {{job.trigger...}} stands for: time_s, file_arrival, ...
     parameters TEXT NOT NULL DEFAULT '{}',
-    state TEXT NOT NULL CHECK (state IN ('QUEUED', 'RUNNING', 'TERMINATED')),
+    only_tasks TEXT,                     -- JSON array of selectors: a partial run
+    priority INTEGER NOT NULL DEFAULT 0,
+    parent_run_id INTEGER,               -- of a run_job task
+    parent_task_key TEXT,
+    depth INTEGER NOT NULL DEFAULT 0,    -- how many run_job tasks are above it
+    has_files INTEGER NOT NULL DEFAULT 0, -- 1: it was given files; such runs of a job are one at a time
+    state TEXT NOT NULL CHECK (state IN ('QUEUED', 'RUNNING', 'TERMINATING', 'TERMINATED', 'SKIPPED')),
     result TEXT,
+    ending TEXT,                         -- of a TERMINATING run: the result that it will have
     error TEXT,
     repairs INTEGER NOT NULL DEFAULT 0,
     queued_at_s REAL NOT NULL,
     started_at_s REAL,
+    resumed_at_s REAL,                   -- when it was last started: first, or by a repair
     ended_at_s REAL,
+    worked_s REAL NOT NULL DEFAULT 0,    -- time spent in its earlier executions, before repairs
     UNIQUE (job, trigger_key)
 ) STRICT;
-CREATE INDEX IF NOT EXISTS runs_open ON runs (job, run_id) WHERE state <> 'TERMINATED';
+CREATE INDEX IF NOT EXISTS runs_open ON runs (job, run_id) WHERE state IN ('QUEUED', 'RUNNING', 'TERMINATING');
+CREATE INDEX IF NOT EXISTS runs_ended ON runs (job, ended_at_s) WHERE ended_at_s IS NOT NULL;
+CREATE INDEX IF NOT EXISTS runs_parent ON runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS run_files (
     run_id INTEGER NOT NULL REFERENCES runs (run_id),
@@ -98,12 +111,19 @@ CREATE TABLE IF NOT EXISTS run_files (
 
 CREATE TABLE IF NOT EXISTS tasks (
     run_id INTEGER NOT NULL REFERENCES runs (run_id),
-    task_key TEXT NOT NULL,
+    task_key TEXT NOT NULL,              -- of an iteration: <loop>[<n>]
     position INTEGER NOT NULL,
     depends_on TEXT NOT NULL,            -- JSON array of task keys
+    run_if TEXT NOT NULL DEFAULT 'ALL_SUCCESS',
+    disabled INTEGER NOT NULL DEFAULT 0,
+    parent TEXT,                         -- of an iteration: the loop's task key
+    input TEXT,                          -- of an iteration: JSON
+    concurrency INTEGER,                 -- of a loop whose iterations have begun
+    blockers INTEGER NOT NULL DEFAULT 0, -- how many of the tasks it depends on have not ended
     state TEXT NOT NULL CHECK (state IN ('PENDING', 'RUNNING', 'WAITING_FOR_RETRY', 'TERMINATED')),
     result TEXT,
     error TEXT,
+    output TEXT,                         -- JSON: values, rows, condition, run_id, text
     attempts INTEGER NOT NULL DEFAULT 0, -- numbered on through repairs
     failures INTEGER NOT NULL DEFAULT 0, -- failed attempts since the run was queued or last repaired
     crashes INTEGER NOT NULL DEFAULT 0,  -- deaths of the process during this task
@@ -112,15 +132,29 @@ CREATE TABLE IF NOT EXISTS tasks (
     ended_at_s REAL,
     PRIMARY KEY (run_id, task_key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tasks_open ON tasks (run_id, position) WHERE state <> 'TERMINATED';
+CREATE INDEX IF NOT EXISTS tasks_of_loop ON tasks (run_id, parent, state) WHERE parent IS NOT NULL;
+
+-- Which task waits for which; `outcome`: of a condition task the one that lets it run.
+CREATE TABLE IF NOT EXISTS edges (
+    run_id INTEGER NOT NULL,
+    upstream TEXT NOT NULL,
+    task_key TEXT NOT NULL,
+    outcome TEXT CHECK (outcome IN ('true', 'false')),
+    PRIMARY KEY (run_id, upstream, task_key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS edges_down ON edges (run_id, task_key);
 
 CREATE TABLE IF NOT EXISTS attempts (
     run_id INTEGER NOT NULL,
     task_key TEXT NOT NULL,
     attempt INTEGER NOT NULL,
+    repair INTEGER NOT NULL DEFAULT 0,   -- which repair of the run it belongs to; 0: the original
     started_at_s REAL NOT NULL,
     ended_at_s REAL,
-    outcome TEXT,                        -- committed, failed, timed out, interrupted, died
+    outcome TEXT,                        -- committed, failed, timed out, interrupted, died, canceled
     error TEXT,
+    resolved TEXT,                       -- JSON: the parameters it ran with
     rows_in INTEGER,
     rows_out INTEGER,
     rows_rejected INTEGER,
@@ -153,8 +187,103 @@ CREATE TABLE IF NOT EXISTS repairs (
     repair INTEGER NOT NULL,
     requested_at_s REAL NOT NULL,
     tasks TEXT NOT NULL,                 -- JSON array of the task keys that run again
+    parameters TEXT,                     -- JSON: those that were given anew
+    started_at_s REAL,
+    ended_at_s REAL,
+    result TEXT,
     PRIMARY KEY (run_id, repair)
 ) STRICT, WITHOUT ROWID;
+
+-- What is known of each trigger of each job. `paused` stands above the job file; NULL: as the job file says.
+-- The row with trigger_name '' is the job's own.
+CREATE TABLE IF NOT EXISTS triggers (
+    job TEXT NOT NULL,
+    trigger_name TEXT NOT NULL,
+    definition TEXT NOT NULL DEFAULT '', -- another one starts anew
+    paused INTEGER,
+    since_s REAL NOT NULL,               -- when this definition was first seen
+    last_fired_s REAL,                   -- of a schedule: the scheduled time; of the others: when
+    next_fire_s REAL,
+    failures INTEGER NOT NULL DEFAULT 0, -- of a continuous job: failed runs in a row
+    retry_at_s REAL,                     -- of a continuous job: when the next run may start
+    state TEXT NOT NULL DEFAULT '{}',    -- JSON: what else it must remember
+    PRIMARY KEY (job, trigger_name)
+) STRICT, WITHOUT ROWID;
+
+-- What evaluations of triggers led to; the same answer again only counts.
+CREATE TABLE IF NOT EXISTS trigger_history (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    job TEXT NOT NULL,
+    trigger_name TEXT NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('TRIGGERED', 'NOT_TRIGGERED', 'FAILED', 'SKIPPED')),
+    description TEXT NOT NULL,
+    run_id INTEGER,
+    first_s REAL NOT NULL,
+    last_s REAL NOT NULL,
+    times INTEGER NOT NULL DEFAULT 1
+) STRICT;
+CREATE INDEX IF NOT EXISTS trigger_history_of ON trigger_history (job, trigger_name, seq);
+
+-- How often each table has changed, and by what last.
+CREATE TABLE IF NOT EXISTS table_versions (
+    table_name TEXT PRIMARY KEY,         -- lower case
+    version INTEGER NOT NULL,
+    changed_at_s REAL NOT NULL,
+    run_id INTEGER NOT NULL,
+    task_key TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Mail and web calls that are still to be made; a row is deleted once its destination has taken it.
+CREATE TABLE IF NOT EXISTS alerts (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL,
+    channel TEXT NOT NULL CHECK (channel IN ('email', 'webhook')),
+    destination TEXT NOT NULL,           -- an address, or the id of a destination in the configuration
+    payload TEXT NOT NULL,               -- JSON: what happened
+    created_at_s REAL NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    next_try_s REAL NOT NULL,
+    error TEXT,
+    UNIQUE (event_id, channel, destination)
+) STRICT;
+CREATE INDEX IF NOT EXISTS alerts_due ON alerts (next_try_s);
+
+-- What a health rule found last, so that it is told once and not at each look.
+CREATE TABLE IF NOT EXISTS health (
+    job TEXT NOT NULL,
+    subject TEXT NOT NULL,               -- the metric, with the run and task that it is about
+    since_s REAL NOT NULL,
+    told_at_s REAL NOT NULL,
+    PRIMARY KEY (job, subject)
+) STRICT, WITHOUT ROWID;
+
+-- Runs over a range of a parameter; its runs have the keys backfill:<id>:<value>.
+CREATE TABLE IF NOT EXISTS backfills (
+    backfill_id TEXT PRIMARY KEY,
+    job TEXT NOT NULL,
+    parameter TEXT NOT NULL,
+    range TEXT NOT NULL,                 -- JSON: from, to, step
+    parameters TEXT NOT NULL DEFAULT '{}',
+    requested_at_s REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Files that keep growing: one row for each generation of a path (a rotation or a truncation begins a new one).
+-- What of it has been entered are rows of `files`, one for each stretch of whole lines, with facts.segment.
+CREATE TABLE IF NOT EXISTS tails (
+    tail_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    job TEXT NOT NULL,
+    path BLOB NOT NULL,                  -- below the landing root, where it was when it began
+    device INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    head TEXT NOT NULL DEFAULT '',       -- SHA-256 of its first bytes, hex: tells it from another file with the inode
+    head_bytes INTEGER NOT NULL DEFAULT 0,
+    header BLOB,                         -- of CSV: the header line
+    offset INTEGER NOT NULL DEFAULT 0,   -- bytes that have been entered; whole lines only
+    state TEXT NOT NULL DEFAULT 'growing' CHECK (state IN ('growing', 'rotated', 'finished')),
+    began_at_s REAL NOT NULL,
+    changed_at_s REAL NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS tails_open ON tails (job, path) WHERE state <> 'finished';
 
 -- Written with the state change that it tells of, deleted once the broker has acknowledged it.
 -- `event_id` is made from what happened, not drawn: the same event told twice carries the same one.
