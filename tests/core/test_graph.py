@@ -175,6 +175,18 @@ def test_a_table_has_one_writer_in_all_jobs_and_case_makes_no_difference():
     assert graph.table_problems([first]) == []
 
 
+def test_levels_count_what_stands_behind_and_leave_circles_out():
+    waits_for = {"a": ["b", "c"], "b": ["c"], "c": [], "x": ["y"], "y": ["x"], "behind": ["x", "c"]}
+    assert graph.levels(waits_for) == {"c": 0, "b": 1, "a": 2}
+
+
+@given(acyclic_jobs())
+def test_a_task_is_one_level_above_the_highest_that_it_depends_on(acyclic):
+    levels = graph.levels({task.task_key: task.depends_on for task in acyclic.tasks})
+    for task in acyclic.tasks:
+        assert levels[task.task_key] == max((levels[key] + 1 for key in task.depends_on), default=0)
+
+
 @pytest.mark.parametrize("shape", ["chain", "chain upside down", "star", "circle"])
 def test_a_thousand_tasks_take_milliseconds_in_any_shape(shape):
     others = {

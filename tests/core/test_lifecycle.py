@@ -1,12 +1,29 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from landingd.core import lifecycle
-from landingd.core.lifecycle import CRASHES_MAX, Decision, RetryPolicy, TaskStatus, after_attempt, conclude
-from landingd.model import Committed, Failed, Interrupted, Place, Result, Stats, Task, TaskState, TimedOut
+from landingd.core.lifecycle import CRASHES_MAX, Decision, RetryPolicy, TaskStatus, after_attempt
+from landingd.model import (
+    Backoff,
+    Canceled,
+    Committed,
+    Condition,
+    ConditionOp,
+    Expanded,
+    Failed,
+    Interrupted,
+    Place,
+    Result,
+    RunIf,
+    RunState,
+    Stats,
+    Task,
+    TaskState,
+    TimedOut,
+)
 
 NO_RETRIES = RetryPolicy(max_retries=0, min_retry_interval_s=0.0)
 COMMITTED = Committed(Stats())
@@ -86,155 +103,129 @@ def test_a_tasks_policy_is_its_own():
     assert lifecycle.retry_policy(task) == RetryPolicy(3, 1.5)
 
 
-# --- a whole run ------------------------------------------------------------------------------------------
-
-OUTCOMES = [
-    COMMITTED,
-    Failed("x"),
-    Failed("x", permanent=True),
-    TimedOut(1.0),
-    Interrupted(crashed=False),
-    Interrupted(crashed=True),
-]
+def test_a_timeout_is_tried_again_where_retry_on_timeout_says_so():
+    decision = after(TimedOut(after_s=60.0), policy=RetryPolicy(1, 0.0, on_timeout=True))
+    assert (decision.state, decision.failures) == (TaskState.WAITING_FOR_RETRY, 1)
+    last = after(TimedOut(after_s=60.0), failures=1, policy=RetryPolicy(1, 0.0, on_timeout=True))
+    assert (last.state, last.result) == (TaskState.TERMINATED, Result.TIMEDOUT)
 
 
-@st.composite
-def dags(draw):
-    """Tasks in any order, each with some of those numbered lower above it."""
-    count = draw(st.integers(1, 7))
-    tasks = [
-        TaskStatus(f"t{n}", tuple(f"t{m}" for m in range(n) if draw(st.booleans())), TaskState.PENDING)
-        for n in range(count)
+def test_what_is_broken_off_with_its_run_is_canceled_and_not_tried_again():
+    decision = after(Canceled("by hand"), policy=RetryPolicy(-1, 0.0))
+    assert (decision.state, decision.result, decision.error) == (TaskState.TERMINATED, Result.CANCELED, "by hand")
+
+
+def test_a_loop_goes_on_with_its_iterations():
+    assert after(Expanded((1, 2))).state is TaskState.RUNNING
+
+
+def test_a_condition_is_never_tried_again():
+    condition = Condition(ConditionOp.EQUAL_TO, "a", "b")
+    assert lifecycle.retry_policy(Task("t", Place("job.yml", 1), action=condition, max_retries=5)) == RetryPolicy()
+
+
+# --- backoff ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("failures", "pause_s"), [(1, 2.0), (2, 6.0), (3, 18.0), (4, 50.0), (1000, 50.0)])
+def test_pauses_grow_by_the_factor_up_to_the_longest(failures, pause_s):
+    backoff = Backoff(initial_s=2.0, factor=3.0, max_s=50.0, jitter=0.0)
+    assert lifecycle.pause_s(backoff, failures, "x") == pytest.approx(pause_s)
+
+
+@given(
+    st.builds(
+        Backoff,
+        initial_s=st.floats(0.001, 1e6),
+        factor=st.floats(1.0, 1e6),
+        max_s=st.floats(0.001, 1e9),
+        jitter=st.floats(0.0, 1.0),
+    ),
+    st.integers(1, 10**9),
+    st.text(max_size=5),
+)
+def test_a_pause_is_never_longer_than_the_longest_and_its_jitter_and_the_same_for_the_same_attempt(b, failures, seed):
+    pause_s = lifecycle.pause_s(b, failures, seed)
+    assert 0 < pause_s <= b.max_s * (1 + b.jitter) * (1 + 1e-9)
+    assert pause_s == lifecycle.pause_s(b, failures, seed)
+
+
+def test_jitter_differs_from_attempt_to_attempt():
+    backoff = Backoff(initial_s=1.0, factor=1.0, jitter=0.5)
+    pauses = [lifecycle.pause_s(backoff, 1, f"run {n}") for n in range(100)]
+    assert len(set(pauses)) > 90
+    assert 1.0 <= min(pauses) < 1.1
+    assert 1.4 < max(pauses) <= 1.5
+
+
+def test_a_backoff_counts_from_the_end_of_the_attempt_and_the_interval_from_its_start():
+    policy = RetryPolicy(5, 30.0, backoff=Backoff(initial_s=10.0, factor=2.0, jitter=0.0))
+    assert after(Failed("x"), policy=policy, started_s=100.0, now_s=101.0).retry_at_s == 130.0
+    assert after(Failed("x"), failures=2, policy=policy, started_s=100.0, now_s=101.0).retry_at_s == 141.0
+
+
+# --- the run ----------------------------------------------------------------------------------------------
+
+
+def ended(**results):
+    """A run of these tasks, in a chain."""
+    keys = list(results)
+    above = [()] + [(key,) for key in keys[:-1]]
+    return [
+        TaskStatus(key, upstream, TaskState.TERMINATED, results[key]) for key, upstream in zip(keys, above, strict=True)
     ]
-    return draw(st.permutations(tasks))
 
 
-class Run:
-    """A run as the ledger would keep it; every change has to be a move of the table."""
-
-    def __init__(self, tasks):
-        self.tasks = {task.task_key: task for task in tasks}
-        self.results = []
-
-    @property
-    def statuses(self):
-        return list(self.tasks.values())
-
-    def keys(self, *states):
-        return [task.task_key for task in self.statuses if task.state in states]
-
-    def move(self, key, event, to, **changes):
-        assert lifecycle.TASK_TRANSITIONS[self.tasks[key].state, event] is to
-        self.tasks[key] = replace(self.tasks[key], state=to, **changes)
-
-    def begin(self, keys):
-        for key in keys:
-            self.move(key, "begin attempt", TaskState.RUNNING)
-
-    def end_attempt(self, key, outcome, policy):
-        decision = after_attempt(outcome, status=self.tasks[key], policy=policy, started_s=0.0, now_s=1.0)
-        verdict = conclude(self.statuses, key, decision)
-        self.move(
-            key,
-            event_of(outcome, decision),
-            decision.state,
-            result=decision.result,
-            failures=decision.failures,
-            crashes=decision.crashes,
-        )
-        for skipped in verdict.skipped:
-            self.move(skipped, "upstream failed", TaskState.TERMINATED, result=Result.UPSTREAM_FAILED)
-        self.begin(verdict.ready)
-        if verdict.run_result is not None:
-            self.results.append(verdict.run_result)
-
-    def above(self, key):
-        direct = self.tasks[key].depends_on
-        return set(direct).union(*(self.above(upstream) for upstream in direct))
+@pytest.mark.parametrize(
+    ("results", "expected", "strict"),
+    [
+        ({"a": Result.SUCCESS, "b": Result.SUCCESS}, Result.SUCCESS, Result.SUCCESS),
+        ({"a": Result.SUCCESS, "b": Result.EXCLUDED}, Result.SUCCESS, Result.SUCCESS),
+        ({"a": Result.SUCCESS, "b": Result.DISABLED}, Result.SUCCESS, Result.SUCCESS),
+        ({"a": Result.FAILED, "b": Result.SUCCESS}, Result.SUCCESS_WITH_FAILURES, Result.FAILED),
+        ({"a": Result.FAILED, "b": Result.EXCLUDED}, Result.SUCCESS_WITH_FAILURES, Result.FAILED),
+        ({"a": Result.SUCCESS, "b": Result.FAILED}, Result.FAILED, Result.FAILED),
+        ({"a": Result.FAILED, "b": Result.UPSTREAM_FAILED}, Result.FAILED, Result.FAILED),
+        ({"a": Result.SUCCESS, "b": Result.TIMEDOUT}, Result.FAILED, Result.FAILED),
+        ({"a": Result.CANCELED, "b": Result.UPSTREAM_CANCELED}, Result.CANCELED, Result.CANCELED),
+        ({"a": Result.FAILED, "b": Result.CANCELED}, Result.FAILED, Result.FAILED),
+    ],
+)
+def test_the_leaves_decide_unless_the_job_is_strict(results, expected, strict):
+    assert lifecycle.run_result(ended(**results)) is expected
+    assert lifecycle.run_result(ended(**results), strict=True) is strict
 
 
-def event_of(outcome, decision):
-    match decision.state:
-        case TaskState.WAITING_FOR_RETRY:
-            return "failed, retries left"
-        case TaskState.PENDING:
-            return "interrupted"
-        case TaskState.TERMINATED if isinstance(outcome, Committed):
-            return "committed"
-        case TaskState.TERMINATED:
-            return "failed for good or timed out"
+def test_a_loop_is_well_when_every_iteration_is_and_says_which_are_not():
+    assert lifecycle.of_loop({}) == Decision(TaskState.TERMINATED, Result.SUCCESS)
+    assert lifecycle.of_loop({"l[0]": Result.SUCCESS, "l[1]": Result.EXCLUDED}).result is Result.SUCCESS
+    failed = lifecycle.of_loop({f"l[{n}]": Result.FAILED if n % 2 else Result.SUCCESS for n in range(20)})
+    assert (failed.result, failed.error) == (
+        Result.FAILED,
+        "10 of 20 iterations did not succeed: l[1], l[3], l[5], l[7], l[9], ...",
+    )
+    assert lifecycle.of_loop({"l[0]": Result.CANCELED}).result is Result.CANCELED
 
 
-def carried_out(tasks, data):
-    """The run after outcomes in an order that `data` picks, with a fresh start whenever nothing is under way."""
-    run = Run(tasks)
-    run.begin(lifecycle.ready(run.statuses))
-    policies = {key: RetryPolicy(data.draw(st.integers(-1, 2)), 0.0) for key in run.tasks}
-    for step in range(200):
-        assert run.results == ([] if run.keys(*set(TaskState) - {TaskState.TERMINATED}) else run.results[:1])
-        busy = run.keys(TaskState.RUNNING, TaskState.WAITING_FOR_RETRY)
-        if not busy:
-            ready = lifecycle.ready(run.statuses)
-            if not ready:
-                return run
-            run.begin(ready)
-            continue
-        key = data.draw(st.sampled_from(busy))
-        if run.tasks[key].state is TaskState.WAITING_FOR_RETRY:
-            run.begin([key])
-        outcome = data.draw(st.sampled_from(OUTCOMES)) if step < 30 else COMMITTED
-        run.end_attempt(key, outcome, policies[key])
-    raise AssertionError("the run goes on for ever")
-
-
-@given(dags(), st.data())
-@settings(max_examples=80)
-def test_whatever_the_order_of_outcomes_a_run_ends_once_and_skips_what_is_below_a_failure_and_nothing_else(tasks, data):
-    run = carried_out(tasks, data)
-    assert len(run.results) == 1
-    assert run.keys(TaskState.TERMINATED) == list(run.tasks)
-    for key, task in run.tasks.items():
-        lost = any(run.tasks[upstream].result is not Result.SUCCESS for upstream in run.above(key))
-        assert (task.result is Result.UPSTREAM_FAILED) == lost
-    all_good = all(task.result is Result.SUCCESS for task in run.statuses)
-    assert run.results == [Result.SUCCESS if all_good else Result.FAILED] == [lifecycle.run_result(run.statuses)]
-
-
-@given(dags(), st.data())
-@settings(max_examples=40)
-def test_no_task_begins_before_every_task_above_it_has_succeeded(tasks, data):
-    states = [TaskState.PENDING, TaskState.TERMINATED]
-    statuses = [
-        replace(t, state=data.draw(st.sampled_from(states)), result=data.draw(st.sampled_from([Result.SUCCESS, None])))
-        for t in tasks
-    ]
-    done = {s.task_key for s in statuses if (s.state, s.result) == (TaskState.TERMINATED, Result.SUCCESS)}
-    expected = {s.task_key for s in statuses if s.state is TaskState.PENDING and done.issuperset(s.depends_on)}
-    assert set(lifecycle.ready(statuses)) == expected
-
-
-@given(st.permutations(range(5)))
-def test_a_failure_is_carried_down_a_whole_chain_in_whatever_order_its_tasks_are_listed(order):
-    chain = [TaskStatus(f"t{n}", (f"t{n - 1}",) if n else (), TaskState.PENDING) for n in range(5)]
-    chain[0] = replace(chain[0], state=TaskState.RUNNING)
-    verdict = conclude([chain[n] for n in order], "t0", after(Failed("x")))
-    assert set(verdict.skipped) == {"t1", "t2", "t3", "t4"}
-    assert verdict.run_result is Result.FAILED
-
-
-def test_an_interrupted_task_is_not_begun_by_its_own_verdict():
-    verdict = conclude([RUNNING], "t", after(Interrupted(crashed=False)))
-    assert (verdict.ready, verdict.run_result) == ((), None)
-
-
-def test_a_run_in_which_only_a_task_with_others_below_it_failed_is_a_success_with_failures():
-    statuses = [
-        TaskStatus("above", (), TaskState.TERMINATED, Result.FAILED),
-        TaskStatus("below", ("above",), TaskState.TERMINATED, Result.SUCCESS),
-    ]
-    assert lifecycle.run_result(statuses) is Result.SUCCESS_WITH_FAILURES
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"timeout_s": 1.0},
+        {"disabled": True},
+        {"run_if": RunIf.ALL_DONE},
+        {"outcomes": {"a": "true"}},
+        {"action": Condition(ConditionOp.EQUAL_TO, "a", "b")},
+    ],
+)
+def test_only_tasks_that_simply_follow_each_other_share_a_transaction(change):
+    tasks = [Task("a", Place("job.yml", 1), sql="SELECT 1"), Task("b", Place("job.yml", 2), ("a",), sql="SELECT 1")]
+    statuses = [TaskStatus(t.task_key, t.depends_on, TaskState.PENDING) for t in tasks]
+    assert lifecycle.may_commit_together(tasks, statuses, n_bytes=1)
+    assert not lifecycle.may_commit_together(tasks, statuses, n_bytes=lifecycle.TOGETHER_BYTES_MAX + 1)
+    assert not lifecycle.may_commit_together([tasks[0], replace(tasks[1], **change)], statuses, n_bytes=1)
 
 
 def test_every_state_can_be_left_and_every_state_can_be_entered():
     assert {state for state, _ in lifecycle.TASK_TRANSITIONS} == set(TaskState)
     assert set(lifecycle.TASK_TRANSITIONS.values()) == set(TaskState)
+    assert {*(s for s, _ in lifecycle.RUN_TRANSITIONS), *lifecycle.RUN_TRANSITIONS.values()} == set(RunState)

@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from brokers import Mosquitto, certificates, free_port, observing
-from landingd.edge.broker import Address, Link, LinkLost, Message, Refused, connect, keep_connected, keeping
+from landingd.edge.broker import Address, Incoming, Link, LinkLost, Message, Refused, connect, keep_connected, keeping
 from landingd.edge.broker import link as linking
 from landingd.edge.embedded_broker import embedded_broker
 from landingd.errors import ConfigError
@@ -84,7 +87,7 @@ class Kept:
                 address,
                 will=OFFLINE,
                 farewell=GOODBYE,
-                serve=self.serve,
+                serve=[self.serve],
                 on_state=self.states.put_nowait,
                 **options,
             )
@@ -326,17 +329,12 @@ async def test_a_server_that_has_finished_leaves_the_link_up(mosquitto: Mosquitt
     async def serve(_link: Link) -> None:
         return
 
-    got: asyncio.Queue[bytes] = asyncio.Queue()
-    async with kept(
-        at(mosquitto.port),
-        serve,
-        on_message=lambda _topic, payload: got.put_nowait(payload),
-        subscriptions=["c"],
-    ) as keeper:
+    got: asyncio.Queue[Incoming] = asyncio.Queue()
+    async with kept(at(mosquitto.port), serve, takers={"c": got.put_nowait}) as keeper:
         await keeper.ended.get()
         async with linked(at(mosquitto.port), "another") as link:
             await link.publish(Message("c", b"still there"))
-        assert await got.get() == b"still there"
+        assert (await got.get()).payload == b"still there"
 
 
 async def test_a_stop_does_not_wait_for_a_broker_that_hangs(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch):
@@ -558,20 +556,120 @@ async def test_a_broker_that_hangs_up_instead_of_answering_is_tried_with_the_old
 # --- what comes in ----------------------------------------------------------------------------------------
 
 
-async def test_commands_come_in_beside_what_goes_out(address: Address):
-    got: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
-    async with kept(
-        address, on_message=lambda *message: got.put_nowait(message), subscriptions=["n/command/#"]
-    ) as keeper:
+@asynccontextmanager
+async def asking(port: int, protocol: str = "5") -> AsyncIterator[aiomqtt.Client]:
+    """A client that is not ours."""
+    async with aiomqtt.Client("127.0.0.1", port, protocol=linking.VERSIONS[protocol]) as client:
+        yield client
+
+
+def question(response_topic: str, correlation: bytes) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.ResponseTopic = response_topic
+    properties.CorrelationData = correlation
+    return properties
+
+
+async def test_messages_come_in_beside_what_goes_out_each_to_the_taker_of_its_topic(address: Address):
+    commands: asyncio.Queue[Incoming] = asyncio.Queue()
+    others: asyncio.Queue[Incoming] = asyncio.Queue()
+    takers = {"n/command/+": commands.put_nowait, "n/birth": others.put_nowait}
+    async with kept(address, takers=takers) as keeper:
         await keeper.links.get()
         async with linked(address, "another") as link:
             await link.publish(Message("n/other", b"no"))
+            await link.publish(Message("n/command/run/deeper", b"no"))
             await link.publish(Message("n/command/run", b"\xff"))
-        assert await got.get() == ("n/command/run", b"\xff")
+            await link.publish(Message("n/birth", b"online"))
+        assert await commands.get() == Incoming("n/command/run", b"\xff")
+        assert await others.get() == Incoming("n/birth", b"online")
+    assert commands.empty()
+    assert others.empty()
+
+
+async def test_what_the_broker_kept_from_before_is_told_from_what_somebody_says_now(address: Address):
+    got: asyncio.Queue[Incoming] = asyncio.Queue()
+    async with linked(address, "another") as link:
+        await link.publish(Message("c", b"old", retain=True))
+        async with kept(address, takers={"c": got.put_nowait}) as keeper:
+            await keeper.links.get()
+            assert await got.get() == Incoming("c", b"old", retained=True)
+            await link.publish(Message("c", b"new"))
+            assert await got.get() == Incoming("c", b"new")
+
+
+async def test_a_question_of_mqtt_5_says_where_the_answer_is_waited_for_and_what_it_is_to_carry(mosquitto: Mosquitto):
+    got: asyncio.Queue[Incoming] = asyncio.Queue()
+    async with kept(at(mosquitto.port), takers={"c": got.put_nowait}) as keeper:
+        link = await keeper.links.get()
+        async with asking(mosquitto.port) as client:
+            await client.subscribe("answers/me", qos=1)
+            await client.publish("c", b"?", qos=1, properties=question("answers/me", b"\0\1"))
+            asked = await got.get()
+            assert asked == Incoming("c", b"?", response_topic="answers/me", correlation=b"\0\1")
+            await link.publish(Message("answers/me", b"!", correlation=asked.correlation))
+            answer = await anext(client.messages)
+            assert (answer.payload, answer.properties.CorrelationData) == (b"!", b"\0\1")
+
+
+async def test_an_older_link_takes_questions_of_mqtt_5_and_answers_without_what_it_cannot_carry(mosquitto: Mosquitto):
+    got: asyncio.Queue[Incoming] = asyncio.Queue()
+    async with kept(at(mosquitto.port, protocol="3.1.1"), takers={"c": got.put_nowait}) as keeper:
+        link = await keeper.links.get()
+        async with asking(mosquitto.port) as client, observing(mosquitto.port, "a") as observer:
+            await client.publish("c", b"?", qos=1, properties=question("a", b"7"))
+            assert await got.get() == Incoming("c", b"?")
+            await link.publish(Message("a", b"!", correlation=b"7"))
+            await observer.saw("a", b"!")
+
+
+async def test_topics_are_subscribed_to_again_on_each_link(mosquitto: Mosquitto):
+    got: asyncio.Queue[Incoming] = asyncio.Queue()
+    async with kept(at(mosquitto.port), takers={"c": got.put_nowait}) as keeper:
+        for word in (b"1", b"2"):
+            await keeper.links.get()
+            async with linked(at(mosquitto.port), "another") as link:
+                await link.publish(Message("c", word))
+            assert (await got.get()).payload == word
+            mosquitto.restart()
+
+
+async def test_several_servers_share_a_link_and_end_with_it(mosquitto: Mosquitto):
+    ended: asyncio.Queue[str] = asyncio.Queue()
+
+    def server(name: str) -> Callable[[Link], Any]:
+        async def serve(link: Link) -> None:
+            await link.publish(Message(name, b"here"))
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.put_nowait(name)
+
+        return serve
+
+    async with observing(mosquitto.port) as observer:
+        keeping_up = keep_connected(
+            at(mosquitto.port),
+            client_id="test",
+            will=OFFLINE,
+            farewell=GOODBYE,
+            serve=[server("one"), server("two")],
+            backoff_min_s=0.01,
+            backoff_max_s=0.05,
+            on_state=lambda _: None,
+        )
+        task = asyncio.create_task(keeping_up)
+        await observer.saw("one", b"here")
+        await observer.saw("two", b"here")
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await observer.saw(GOODBYE.topic, GOODBYE.payload)
+    assert {ended.get_nowait(), ended.get_nowait()} == {"one", "two"}
 
 
 async def test_a_failure_in_taking_a_message_is_no_loss_of_the_link(mosquitto: Mosquitto):
-    keeper = Kept(at(mosquitto.port), on_message=lambda _topic, payload: payload.decode(), subscriptions=["c"])
+    keeper = Kept(at(mosquitto.port), takers={"c": lambda message: message.payload.decode()})
     await keeper.links.get()
     async with linked(at(mosquitto.port), "another") as link:
         await link.publish(Message("c", b"\xff"))

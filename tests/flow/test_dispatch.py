@@ -15,6 +15,7 @@ from landingd.edge.ledger import LedgerThread
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog, load_catalog
 from landingd.flow.dispatch import Dispatch
+from landingd.flow.driving import Driver
 from landingd.flow.intake import Intake
 from landingd.flow.looking import IntakeOptions
 from landingd.flow.preparing import Preparer
@@ -290,7 +291,9 @@ class Shop:
         catalog = load_catalog(self.folder / "pipelines", await self.engine.columns())
         options = IntakeOptions(self.folder / "landing", 3600.0, 0.0)
         await Intake(self.books, catalog.jobs, options, on_arrived=lambda _: None).once()
-        runner = Runner(self.books, self.engine, Preparer(self.folder / "landing", None, self.folder / "scratch"))
+        runner = Driver(
+            Runner(self.books, self.engine, Preparer(self.folder / "landing", None, self.folder / "scratch"))
+        )
         async with dispatching(self.books, runner, catalog) as dispatch:
             dispatch.wake()
             await dispatch.drained()

@@ -130,6 +130,53 @@ class Asker:
         """One run, whole."""
         return dict(self.daemon.get(f"/v1/runs/{run_id}") if self.daemon.runs else self._offline.run(run_id))
 
+    def matrix(self, job: str, limit: int) -> dict[str, Any]:
+        """Tasks by the newest runs of a job."""
+        if self.daemon.runs:
+            return dict(self.daemon.get(f"/v1/matrix/{quote(job)}", limit=limit))
+        return self._offline.matrix(job, limit)
+
+    def queue(self) -> list[dict[str, Any]]:
+        """Runs that wait for room."""
+        return list(self.daemon.get("/v1/queue") if self.daemon.runs else self._offline.queue())
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Every job, and where it stands."""
+        return list(self.daemon.get("/v1/jobs") if self.daemon.runs else self._offline.jobs())
+
+    def triggers(self, job: str, limit: int) -> dict[str, Any]:
+        """What starts a job, and what came of that."""
+        if self.daemon.runs:
+            return dict(self.daemon.get(f"/v1/triggers/{quote(job)}", limit=limit))
+        return self._offline.triggers(job, limit)
+
+    def alerts(self, limit: int) -> list[dict[str, Any]]:
+        """Mail and web calls that are still to be made."""
+        return list(self.daemon.get("/v1/alerts", limit=limit) if self.daemon.runs else self._offline.alerts(limit))
+
+    def backfill(self, backfill_id: str) -> dict[str, Any]:
+        """How the runs of a backfill stand; it is the daemon that goes on with them."""
+        return dict(self.daemon.get(f"/v1/backfills/{quote(backfill_id)}"))
+
+    def set_paused(self, job: str, trigger: str | None, *, paused: bool) -> dict[str, Any]:
+        """Pause or resume a job or one of its triggers; without a daemon the next one finds it so."""
+        if self.daemon.runs:
+            verb = "pause" if paused else "resume"
+            return dict(self.daemon.post(f"/v1/jobs/{quote(job)}/{verb}", trigger=trigger))
+        from landingd.cli.alone import alone, set_paused_once
+
+        return alone(self.settings, set_paused_once(self.settings, job, trigger, paused=paused))
+
+    def cancel(self, run_id: int | None, job: str | None, *, queued_only: bool) -> dict[str, Any]:
+        """Cancel a run, or all of a job; without a daemon nothing of them runs, and they end at once."""
+        if self.daemon.runs:
+            if run_id is not None:
+                return dict(self.daemon.post(f"/v1/runs/{run_id}/cancel"))
+            return dict(self.daemon.post(f"/v1/jobs/{quote(str(job))}/cancel", queued_only=queued_only))
+        from landingd.cli.alone import alone, cancel_once
+
+        return alone(self.settings, cancel_once(self.settings, run_id, job, queued_only=queued_only))
+
     def files(self, state: str | None, job: str | None, limit: int) -> list[dict[str, Any]]:
         """File versions."""
         if self.daemon.runs:

@@ -13,9 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from landingd.cli import render, sample, watching
+from landingd.cli import render, render_runs, sample, watching
 from landingd.cli.asking import Asker
-from landingd.edge.broker import LinkLost, Message, connect
+from landingd.edge.broker import Incoming, LinkLost, Message, connect
 from landingd.errors import LandingdError, RefusedError
 from landingd.settings import Settings
 from landingd.supervisor import broker_address
@@ -141,9 +141,11 @@ async def _watch_and_drop(asker: Asker, files: list[Path], folder: Path, out: Co
             client_id="landingd-demo",
         ) as link:
             await link.subscribe([f"{settings.topic_root}/#"])
-            listening = asyncio.create_task(
-                link.listen(lambda topic, payload: heard.put_nowait((topic, json.loads(payload or b"{}"))))
-            )
+
+            def hear(message: Incoming) -> None:
+                heard.put_nowait((message.topic, json.loads(message.payload or b"{}")))
+
+            listening = asyncio.create_task(link.listen({"#": hear}))
             bar = progress.add_task("loaded", total=len(files))
             dropping = asyncio.create_task(_drop(files, folder))
             try:
@@ -197,4 +199,4 @@ def _show(asker: Asker, runs: list[int], out: Console) -> None:
         run = asker.run(run_id)
         names = ", ".join(Path(file["file"]).name for file in run["files"])
         out.print(f"run {run_id}: {names}")
-        render.timings(run["timings"], out)
+        render_runs.timings(run["timings"], out)

@@ -55,6 +55,32 @@ class Offline:
         """See Asker.run."""
         return self._view(lambda db: answers.run_or_refuse(db, run_id))
 
+    def matrix(self, job: str, limit: int) -> Answer:
+        """See Asker.matrix."""
+        found = self._view(lambda db: views.matrix(db, job, limit))
+        if not found["columns"]:
+            self._catalog().job(job)  # no runs yet, or no such job
+        return found
+
+    def queue(self) -> list[Answer]:
+        """See Asker.queue."""
+        catalog = self._catalog()
+        return self._view(lambda db: answers.queue(db, catalog, self._settings.runs.max_concurrent))
+
+    def jobs(self) -> list[Answer]:
+        """See Asker.jobs."""
+        catalog = self._catalog()
+        return self._view(lambda db: answers.jobs(db, catalog))
+
+    def triggers(self, job: str, limit: int) -> Answer:
+        """See Asker.triggers."""
+        catalog = self._catalog()
+        return self._view(lambda db: answers.triggers_of(db, catalog.job(job), limit))
+
+    def alerts(self, limit: int) -> list[Answer]:
+        """See Asker.alerts."""
+        return self._view(lambda db: views.alerts(db, limit=limit))
+
     def files(self, state: str | None, job: str | None, limit: int) -> list[Answer]:
         """See Asker.files."""
         if state == "ignored":

@@ -3,11 +3,11 @@
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +24,19 @@ COLOURS = {
     "unavailable": "red",
     "poll": "yellow",
     "UPSTREAM_FAILED": "yellow",
+    "UPSTREAM_CANCELED": "yellow",
+    "CANCELED": "yellow",
+    "SUCCESS_WITH_FAILURES": "yellow",
+    "SKIPPED": "yellow",
+    "TERMINATING": "yellow",
+    "MAXIMUM_CONCURRENT_RUNS_REACHED": "yellow",
+    "MAX_JOB_QUEUE_SIZE_EXCEEDED": "yellow",
+    "EXCLUDED": "dim",
+    "DISABLED": "dim",
+    "TRIGGERED": "green",
+    "NOT_TRIGGERED": "dim",
+    "paused": "yellow",
+    "active": "green",
     "WAITING_FOR_RETRY": "yellow",
     "RUNNING": "cyan",
     "QUEUED": "cyan",
@@ -47,10 +60,11 @@ def console() -> Console:
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """A name that ends with `>` is that of a column of numbers."""
+    """A name that ends with `>` is that of a column of numbers. Times are not broken."""
     grid = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        grid.add_column(column.removesuffix(">"), justify="right" if column.endswith(">") else "left", overflow="fold")
+        side: JustifyMethod = "right" if column.endswith(">") else "left"
+        grid.add_column(column.removesuffix(">"), justify=side, overflow="fold", no_wrap="(UTC)" in column)
     return grid
 
 
@@ -68,8 +82,29 @@ def ms(value: float | None) -> str:
     return f"{value:,.1f} ms" if value < 10_000 else f"{value / 1000:,.1f} s"
 
 
+def took(value: float | None) -> str:
+    """Milliseconds in the two units that matter."""
+    if value is None:
+        return ""
+    if value < 10_000:
+        return ms(value) if value < 1000 else f"{value / 1000:.2f} s"
+    seconds = round(value / 1000)
+    if seconds < 120:
+        return f"{value / 1000:.1f} s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 120:
+        return f"{minutes} min {seconds:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
 def at(value: str | None) -> str:
     return (value or "").replace("T", " ").replace("Z", "")
+
+
+def at_s(value: str | None) -> str:
+    """The same, to the second."""
+    return at(value)[:19]
 
 
 def since(value: str | None) -> str:
@@ -86,3 +121,15 @@ def since(value: str | None) -> str:
 def files(count: int) -> str:
     """So many files."""
     return f"{count:,} file{'' if count == 1 else 's'}"
+
+
+def legend(entries: Sequence[tuple[str, str, str]], width: int) -> list[Text]:
+    """What marks mean, `(mark, style, meaning)`, in as many lines as they need."""
+    lines: list[Text] = []
+    for mark, style, meaning in entries:
+        entry = Text.assemble((mark, style), (f" {meaning}", "dim"))
+        if not lines or len(lines[-1]) + len(entry) + 3 > width:
+            lines.append(entry)
+        else:
+            lines[-1].append("   ").append_text(entry)
+    return lines

@@ -1,43 +1,20 @@
-"""Answers as a person reads them: jobs, runs, tables. Those about files are in `render_files`."""
+"""Answers as a person reads them: the daemon, its jobs, the rows of a query."""
 
 import json
-import sys
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from landingd.cli import printing
-from landingd.cli.printing import Answer, as_json
-from landingd.cli.render_files import census, files, redone, why
+from landingd.cli.printing import Answer
 
 if TYPE_CHECKING:
-    from landingd.cli.asking import Asker
+    from landingd.edge.jobfiles import BundleRead
     from landingd.errors import Problem
     from landingd.flow.catalog import Catalog
-
-__all__ = [
-    "as_json",
-    "census",
-    "files",
-    "plan",
-    "problem",
-    "redone",
-    "rows",
-    "run",
-    "runs",
-    "status",
-    "timings",
-    "valid",
-    "wait_for_run",
-    "why",
-]
-
-POLL_S = 0.1
 
 
 def problem(one: "Problem") -> dict[str, Any]:
@@ -53,6 +30,21 @@ def valid(catalog: "Catalog") -> None:
         out.print(f"[green]✓[/] {job.name}: {count} task{'' if count == 1 else 's'}")
     for one in catalog.unbound:
         out.print(f"[yellow]•[/] {escape(str(one))}")
+
+
+def bundle(read: "BundleRead") -> None:
+    """What of a bundle would run here, and what would not."""
+    out = printing.console()
+    for job in read.jobs:
+        count = len(job.tasks)
+        mark = "[green]✓[/]" if job.name in read.sound else "[red]✗[/]"
+        out.print(f"{mark} {escape(job.name)}: {count} task{'' if count == 1 else 's'}")
+    for one in read.problems:
+        out.print(escape(str(one)), soft_wrap=True)
+    count = len(read.problems)
+    out.print(
+        f"{count} thing{'' if count == 1 else 's'} would not run here" if count else "everything in it would run here"
+    )
 
 
 def status(answer: Answer) -> None:
@@ -97,101 +89,25 @@ def _roots(roots: Sequence[Answer]) -> Table:
     return table
 
 
-def runs(answer: Sequence[Answer]) -> None:
-    """One line per run."""
-    table = printing.table("run>", "job", "trigger", "state", "result", "files>", "started (UTC)", "duration>", "error")
+def jobs(answer: Sequence[Answer]) -> None:
+    """One line per job."""
+    table = printing.table(
+        "job", "triggers", "", "state", "queued>", "last run>", "result", "ended (UTC)", "next (UTC)"
+    )
     for one in answer:
-        error = (one["error"] or "").splitlines()
+        state = one["state"] if one["state"] != "IDLE" else "idle"
         table.add_row(
-            str(one["run_id"]),
             one["job"],
-            one["trigger"],
-            printing.word(one["state"]),
-            printing.word(one["result"]),
-            printing.number(one["file_count"]),
-            printing.at(one["started_at"]),
-            printing.ms(one["duration_ms"]),
-            Text(error[0] if error else "", overflow="ellipsis", no_wrap=True),
+            ", ".join(one["triggers"]) or "-",
+            printing.word("paused") if one["paused"] else "",
+            printing.word(state),
+            printing.number(one["queued_runs"] or None),
+            str(one["last_run"] or ""),
+            printing.word(one["last_result"]),
+            printing.at_s(one["last_ended_at"]),
+            printing.at_s(one["next_fire_time"]),
         )
     printing.console().print(table)
-
-
-def run(answer: Answer) -> None:
-    """A run whole: tasks, attempts, errors, files, timings."""
-    out = printing.console()
-    head = Text(f"run {answer['run_id']} of {answer['job']}: ") + printing.word(answer["result"] or answer["state"])
-    took = printing.ms(answer["duration_ms"])
-    out.print(head, f"({answer['trigger']}, {printing.files(answer['file_count'])}{_bad(answer)}, {took})")
-    if answer["parameters"]:
-        out.print("  parameters:", ", ".join(f"{k}={v}" for k, v in answer["parameters"].items()), markup=False)
-    table = printing.table("task", "attempt>", "result", "rows in>", "rows out>", "rejected>", "duration>", "how")
-    errors = []
-    for task in answer["tasks"]:
-        _add_attempts(table, task)
-        if task["error"]:
-            errors.append((task["task_key"], task["error"]))
-    out.print(table)
-    _rows_of_run(answer["rows"], out)
-    _expectations(answer["tasks"], out)
-    for repair in answer["repair_history"]:
-        out.print(f"  repair {repair['repair']} at {printing.at(repair['requested_at'])}: {', '.join(repair['tasks'])}")
-    for task_key, error in errors:
-        out.print(f"[red]{task_key}[/]: {escape(error)}")
-    timings(answer["timings"], out)
-    if answer["files"]:
-        files(answer["files"])
-    if answer["result"] not in {None, "SUCCESS"}:
-        out.print(f"after the cause is mended: [bold]landingd repair {answer['run_id']}[/]")
-
-
-def _rows_of_run(counts: Answer, out: Console) -> None:
-    """Only where something else than loading became of them."""
-    told = [f"{counts[key]:,} {key.removeprefix('rows_')}" for key in ("rows_rejected", "rows_dropped") if counts[key]]
-    if counts["rows_rescued"]:
-        told.append(f"of the loaded ones {counts['rows_rescued']:,} with rescued cells")
-    if told:
-        out.print(f"  rows: {counts['rows_in']:,} in = {counts['rows_loaded']:,} loaded, {', '.join(told)}")
-
-
-def _expectations(tasks: Sequence[Answer], out: Console) -> None:
-    kept = [(task["task_key"], one) for task in tasks for one in task["expectations"]]
-    if not kept:
-        return
-    table = printing.table("task", "expectation", "on violation", "passed>", "failed>")
-    for task_key, one in kept:
-        failed = Text(f"{one['failed']:,}", style="yellow" if one["failed"] else "")
-        table.add_row(task_key, Text(one["name"]), one["on_violation"], printing.number(one["passed"]), failed)
-    out.print(table)
-
-
-def _bad(answer: Answer) -> str:
-    count = sum(file["state"] == "quarantined" for file in answer["files"])
-    return f", {count} quarantined" if count else ""
-
-
-def _add_attempts(table: Table, task: Answer) -> None:
-    attempts = task["attempts"] or [None]
-    for attempt in attempts:
-        last = attempt is attempts[-1]
-        outcome = (task["result"] or task["state"]) if last else attempt["outcome"]
-        table.add_row(
-            task["task_key"] if attempt is attempts[0] else "",
-            str(attempt["attempt"]) if attempt else "",
-            printing.word(outcome),
-            printing.number(attempt["rows_in"]) if attempt else "",
-            printing.number(attempt["rows_out"]) if attempt else "",
-            printing.number(attempt["rows_rejected"]) if attempt else "",
-            printing.ms(attempt["worked_ms"] or attempt["duration_ms"]) if attempt else "",
-            attempt["how"] or "" if attempt else "",
-        )
-
-
-def timings(steps: Sequence[Answer], out: Console) -> None:
-    """How long each step took, in milliseconds since the first file was seen."""
-    told = [f"{step['step']} {step['since_landed_ms']:,.1f}" for step in steps]
-    if told:
-        since = "the first file was seen" if steps[0]["step"] == "landed" else "the run started"
-        out.print(f"  {' → '.join(told)} [dim](ms since {since})[/]")
 
 
 def plan(answer: Answer) -> None:
@@ -253,17 +169,3 @@ def _cell(value: Any) -> Text:
     if isinstance(value, float):
         return Text(f"{value:,.2f}")
     return Text(json.dumps(value) if isinstance(value, (dict, list)) else str(value))
-
-
-def wait_for_run(asker: "Asker", run_id: int, *, quiet: bool) -> dict[str, Any]:
-    """Ask until the run has ended; on a terminal with a spinner that names the tasks at work."""
-    out = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())
-    with out.status(f"run {run_id}") as spinner:
-        while True:
-            answer = asker.run(run_id)
-            if answer["state"] == "TERMINATED":
-                return answer
-            busy = [t["task_key"] for t in answer["tasks"] if t["state"] == "RUNNING"]
-            done = sum(t["state"] == "TERMINATED" for t in answer["tasks"])
-            spinner.update(f"run {run_id}: {done}/{len(answer['tasks'])} tasks {', '.join(busy)}")
-            time.sleep(POLL_S)

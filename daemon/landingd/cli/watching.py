@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from landingd.edge.broker import LinkLost, Message, connect
+from landingd.edge.broker import Incoming, LinkLost, Message, connect
 from landingd.errors import NotRunningError
 from landingd.settings import Settings
 from landingd.supervisor import broker_address
@@ -22,8 +22,9 @@ async def follow(settings: Settings, *, count: int = 0, as_json: bool = False) -
     done = asyncio.Event()
     out = Console(highlight=False)
 
-    def hear(topic: str, payload: bytes) -> None:
+    def hear(message: Incoming) -> None:
         nonlocal left
+        topic, payload = message.topic, message.payload
         if done.is_set() or not payload:  # an empty message clears a retained one
             return
         if as_json:
@@ -37,7 +38,7 @@ async def follow(settings: Settings, *, count: int = 0, as_json: bool = False) -
     try:
         async with connect(broker_address(settings), will=_no_will(settings), client_id="") as link:
             await link.subscribe([f"{settings.topic_root}/#"])
-            listening = asyncio.create_task(link.listen(hear))
+            listening = asyncio.create_task(link.listen({"#": hear}))
             ended = asyncio.create_task(done.wait())
             await asyncio.wait({listening, ended}, return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()

@@ -88,16 +88,29 @@ def _circles(job: Job) -> Iterable[Problem]:
     tasks: dict[str, Task] = {}
     for task in job.tasks:
         tasks.setdefault(task.task_key, task)
-    left = {key: [k for k in task.depends_on if k in tasks and k != key] for key, task in tasks.items()}
-    while left := _without(left, _in_order(left)):
-        circle = _walk_back(left)
-        first = circle.index(next(key for key in tasks if key in circle))
-        circle = circle[first:] + circle[:first]
+    for circle in circles({key: [k for k in task.depends_on if k != key] for key, task in tasks.items()}):
         task = tasks[circle[0]]
         what = f"these tasks depend on each other in a circle: {' -> '.join([*circle, circle[0]])}."
         place = _said_at(task, task.depends_on.index(circle[1]))
         yield _problem(place, what, "remove one of these dependencies")
+
+
+def circles(waits_for: Mapping[str, Iterable[str]]) -> Iterable[list[str]]:
+    """Circles of keys of which each waits for the next; they share no key, and begin with the one given first."""
+    left = {key: [other for other in others if other in waits_for] for key, others in waits_for.items()}
+    while left := _without(left, _in_order(left)):
+        circle = _walk_back(left)
+        first = circle.index(next(key for key in waits_for if key in circle))
+        yield circle[first:] + circle[:first]
         left = _without(left, circle)
+
+
+def levels(waits_for: Mapping[str, Collection[str]]) -> dict[str, int]:
+    """How many others stand behind each key, one behind the other; keys in a circle, or behind one, are left out."""
+    found: dict[str, int] = {}
+    for key in _in_order(waits_for):
+        found[key] = max((found[other] + 1 for other in waits_for[key] if other in found), default=0)
+    return found
 
 
 def _walk_back(waits_for: Mapping[str, Sequence[str]]) -> list[str]:

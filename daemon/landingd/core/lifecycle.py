@@ -1,20 +1,28 @@
-"""What happens next: after an attempt, to the tasks behind it, and to the run.
+"""What happens next: to a task after an attempt, and to the run when its last task has ended.
 
 The one function that every scheduler gets wrong is the one that executes a unit of work and decides what follows. Here
-the deciding stands alone: values in, a Verdict out. The ledger applies it in the same transaction in which it read
-the states, so no end of a run is lost when two tasks end at once.
+the deciding stands alone: values in, a Decision out. The ledger applies it in the same transaction in which it read
+the states, so no end of a run is lost when two tasks end at once. Whether the tasks behind it run is `runif`'s.
 """
 
-from collections.abc import Sequence
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from landingd.model import (
+    Backoff,
+    Canceled,
     Committed,
+    Condition,
+    Expanded,
     Failed,
+    ForEach,
     Interrupted,
     Outcome,
     Result,
+    RunIf,
     RunState,
     Task,
     TaskState,
@@ -26,24 +34,33 @@ CRASHES_MAX = 3
 
 TASK_TRANSITIONS: dict[tuple[TaskState, str], TaskState] = {
     (TaskState.PENDING, "begin attempt"): TaskState.RUNNING,
-    (TaskState.PENDING, "upstream failed"): TaskState.TERMINATED,
+    (TaskState.PENDING, "run_if does not hold, or disabled"): TaskState.TERMINATED,
+    (TaskState.PENDING, "canceled"): TaskState.TERMINATED,
     (TaskState.RUNNING, "committed"): TaskState.TERMINATED,
+    (TaskState.RUNNING, "last iteration ended"): TaskState.TERMINATED,
     (TaskState.RUNNING, "failed, retries left"): TaskState.WAITING_FOR_RETRY,
-    (TaskState.RUNNING, "failed for good or timed out"): TaskState.TERMINATED,
+    (TaskState.RUNNING, "failed for good, timed out or canceled"): TaskState.TERMINATED,
     (TaskState.RUNNING, "interrupted"): TaskState.PENDING,
     (TaskState.RUNNING, "batch split, or a part of it committed"): TaskState.PENDING,
     (TaskState.WAITING_FOR_RETRY, "begin attempt"): TaskState.RUNNING,
+    (TaskState.WAITING_FOR_RETRY, "canceled"): TaskState.TERMINATED,
     (TaskState.TERMINATED, "repair"): TaskState.PENDING,
 }
 """Every move a task can make. The diagram in daemon/README.md is drawn from this table."""
 
 RUN_TRANSITIONS: dict[tuple[RunState, str], RunState] = {
     (RunState.QUEUED, "dispatch"): RunState.RUNNING,
+    (RunState.QUEUED, "no room, in the transaction that accepts its key"): RunState.SKIPPED,
+    (RunState.QUEUED, "canceled"): RunState.TERMINATED,
     (RunState.RUNNING, "last task ended"): RunState.TERMINATED,
+    (RunState.RUNNING, "canceled, or its timeout is over"): RunState.TERMINATING,
+    (RunState.TERMINATING, "last task broken off"): RunState.TERMINATED,
     (RunState.TERMINATED, "repair"): RunState.QUEUED,
 }
 """Every move a run can make."""
 
+BAD = frozenset({Result.FAILED, Result.TIMEDOUT, Result.CANCELED, Result.UPSTREAM_FAILED, Result.UPSTREAM_CANCELED})
+"""Results of a task that did not go well; what was left out counts as well."""
 
 TOGETHER_BYTES_MAX = 8 << 20
 """Up to this much data the commits of a run's tasks would cost more than their statements: they share one."""
@@ -51,12 +68,17 @@ TOGETHER_BYTES_MAX = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a failed attempt is tried again (Databricks: `max_retries`, `min_retry_interval_millis`)."""
+    """How often a failed attempt is tried again (Databricks: `max_retries`, `min_retry_interval_millis`,
+    `retry_on_timeout`).
+    """
 
-    max_retries: int
+    max_retries: int = 0
     """-1: without end."""
-    min_retry_interval_s: float
+    min_retry_interval_s: float = 0.0
     """From the start of the failed attempt to the start of the next."""
+    on_timeout: bool = False
+    backoff: Backoff | None = None
+    """Counted from the end of the failed attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,45 +109,48 @@ class Decision:
     """With PENDING: its next attempt may begin at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Everything that follows from one attempt's end."""
-
-    task_key: str
-    decision: Decision
-    skipped: tuple[str, ...]
-    """Tasks that can never run now: UPSTREAM_FAILED."""
-    ready: tuple[str, ...]
-    """Tasks whose attempts begin now."""
-    run_result: Result | None
-    """Set when this was the last task to end."""
-
-
 def retry_policy(task: Task) -> RetryPolicy:
-    """The task's own."""
-    return RetryPolicy(task.max_retries, task.min_retry_interval_s)
+    """The task's own. A condition is never tried again: it would be as true or false as before."""
+    if isinstance(task.action, Condition):
+        return RetryPolicy()
+    return RetryPolicy(task.max_retries, task.min_retry_interval_s, task.retry_on_timeout, task.backoff)
 
 
 def after_attempt(
-    outcome: Outcome, *, status: TaskStatus, policy: RetryPolicy, started_s: float, now_s: float
+    outcome: Outcome, *, status: TaskStatus, policy: RetryPolicy, started_s: float, now_s: float, seed: str = ""
 ) -> Decision:
-    """Where the task stands after this outcome; `started_s` is when the attempt began."""
+    """Where the task stands after this outcome; `started_s` is when the attempt began.
+
+    `seed` names the attempt: the jitter of its backoff is drawn from it, so that the same attempt waits the same time.
+    """
     match outcome:
         case Committed():
             return Decision(TaskState.TERMINATED, Result.SUCCESS)
+        case Expanded():
+            return Decision(TaskState.RUNNING, failures=status.failures)
         case TimedOut(after_s=after_s):
-            # As in Databricks, a timeout is not retried unless retry_on_timeout says so.
             error = f"timed out after {after_s:g} s (timeout_seconds)"
-            return Decision(TaskState.TERMINATED, Result.TIMEDOUT, failures=status.failures + 1, error=error)
+            failure = _Failure(error, Result.TIMEDOUT, may_heal=policy.on_timeout)
         case Interrupted(crashed=crashed, why=why):
             if crashed:
                 return _after_crash(status)
             # A stop is not the task's fault: it costs neither a retry nor a wait.
             return Decision(TaskState.PENDING, failures=status.failures, error=why)
+        case Canceled(why=why):
+            return Decision(TaskState.TERMINATED, Result.CANCELED, failures=status.failures, error=why)
         case Failed(error=error, permanent=permanent):
-            return _after_failure(status, policy, error, permanent=permanent, started_s=started_s, now_s=now_s)
+            failure = _Failure(error, Result.FAILED, may_heal=not permanent)
         case _:
             assert_never(outcome)
+    return _after_failure(status, policy, failure, started_s=started_s, now_s=now_s, seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: str
+    result: Result
+    may_heal: bool
+    """Whether trying the same again can help: SQL that does not bind will not bind the next time either."""
 
 
 def _after_crash(status: TaskStatus) -> Decision:
@@ -137,82 +162,74 @@ def _after_crash(status: TaskStatus) -> Decision:
 
 
 def _after_failure(
-    status: TaskStatus, policy: RetryPolicy, error: str, *, permanent: bool, started_s: float, now_s: float
+    status: TaskStatus, policy: RetryPolicy, failure: _Failure, *, started_s: float, now_s: float, seed: str
 ) -> Decision:
     failures = status.failures + 1
-    may_retry = not permanent and (policy.max_retries < 0 or failures <= policy.max_retries)
+    may_retry = failure.may_heal and (policy.max_retries < 0 or failures <= policy.max_retries)
     if not may_retry:
-        return Decision(TaskState.TERMINATED, Result.FAILED, failures=failures, error=error)
-    retry_at_s = max(now_s, started_s + policy.min_retry_interval_s)
-    return Decision(TaskState.WAITING_FOR_RETRY, retry_at_s=retry_at_s, failures=failures, error=error)
+        return Decision(TaskState.TERMINATED, failure.result, failures=failures, error=failure.error)
+    retry_at_s = max(now_s + pause_s(policy.backoff, failures, seed), started_s + policy.min_retry_interval_s)
+    return Decision(TaskState.WAITING_FOR_RETRY, retry_at_s=retry_at_s, failures=failures, error=failure.error)
 
 
-def conclude(statuses: Sequence[TaskStatus], task_key: str, decision: Decision) -> Verdict:
-    """What follows for the whole run when `task_key` stands as decided; `statuses` are the run's tasks before."""
-    after = {s.task_key: (s.state, s.result) for s in statuses}
-    after[task_key] = (decision.state, decision.result)
-    skipped = _skipped(statuses, after)
-    after.update(dict.fromkeys(skipped, (TaskState.TERMINATED, Result.UPSTREAM_FAILED)))
-    ready = tuple(s.task_key for s in statuses if _is_ready(s, after) and (s.task_key != task_key or decision.again))
-    return Verdict(task_key, decision, skipped, ready, _run_result(statuses, after))
+def pause_s(backoff: Backoff | None, failures: int, seed: str) -> float:
+    """The pause after so many failures in a row, in seconds."""
+    if backoff is None:
+        return 0.0
+    if backoff.factor > 1 and 0 < backoff.initial_s < backoff.max_s:
+        # No further than to the longest pause: a float has a range.
+        exponent = min(failures - 1.0, math.log(backoff.max_s / backoff.initial_s, backoff.factor))
+        pause = backoff.initial_s * math.pow(backoff.factor, exponent)
+    else:
+        pause = min(backoff.initial_s, backoff.max_s)
+    share = int.from_bytes(hashlib.sha256(f"{seed}/{failures}".encode()).digest()[:4]) / 2**32
+    return pause * (1 + backoff.jitter * share)
 
 
-def ready(statuses: Sequence[TaskStatus]) -> tuple[str, ...]:
-    """The tasks that may begin now, when a run starts or is resumed."""
-    after = {s.task_key: (s.state, s.result) for s in statuses}
-    return tuple(s.task_key for s in statuses if _is_ready(s, after))
+def of_loop(results: Mapping[str, Result]) -> Decision:
+    """How a loop ends whose iterations have all ended so: well, if all of them did."""
+    bad = [key for key, result in results.items() if result in BAD]
+    if not bad:
+        return Decision(TaskState.TERMINATED, Result.SUCCESS)
+    canceled = all(results[key] in {Result.CANCELED, Result.UPSTREAM_CANCELED} for key in bad)
+    named = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
+    error = f"{len(bad)} of {len(results)} iterations did not succeed: {named}"
+    return Decision(TaskState.TERMINATED, Result.CANCELED if canceled else Result.FAILED, error=error)
 
 
 def may_commit_together(tasks: Sequence[Task], statuses: Sequence[TaskStatus], *, n_bytes: int) -> bool:
     """Whether a run's tasks may share one transaction.
 
-    Only a small run that has just begun: where anything goes wrong nothing of it stays, and each task is tried alone.
-    A task with a timeout is on its own, or it would answer for the time of others.
+    Only a small run that has just begun and whose every task is the engine's and depends on the success of others:
+    where anything goes wrong nothing of it stays, and each task is tried alone. A task with a timeout is on its own,
+    or it would answer for the time of others.
     """
     fresh = all(s.state is TaskState.PENDING and s.failures == s.crashes == 0 for s in statuses)
-    known = {task.task_key for task in tasks} == {s.task_key for s in statuses}
-    return fresh and known and len(tasks) > 1 and n_bytes <= TOGETHER_BYTES_MAX and not any(t.timeout_s for t in tasks)
+    whole = {task.task_key for task in tasks} == {s.task_key for s in statuses}
+    return fresh and whole and len(tasks) > 1 and n_bytes <= TOGETHER_BYTES_MAX and all(map(_may_share, tasks))
 
 
-def run_result(statuses: Sequence[TaskStatus]) -> Result | None:
-    """The run's result, once every task has ended."""
-    return _run_result(statuses, {s.task_key: (s.state, s.result) for s in statuses})
+def _may_share(task: Task) -> bool:
+    plain = task.action is None and not task.disabled and not task.outcomes
+    return plain and task.run_if is RunIf.ALL_SUCCESS and not task.timeout_s
 
 
-_States = dict[str, tuple[TaskState, Result | None]]
+def is_loop(task: Task) -> bool:
+    """Whether its end is that of its iterations."""
+    return isinstance(task.action, ForEach)
 
 
-def _is_ready(status: TaskStatus, after: _States) -> bool:
-    if after[status.task_key][0] is not TaskState.PENDING:
-        return False
-    return all(after[upstream] == (TaskState.TERMINATED, Result.SUCCESS) for upstream in status.depends_on)
+def run_result(statuses: Sequence[TaskStatus], *, strict: bool = False) -> Result:
+    """The result of a run whose tasks have all ended; iterations are not among them.
 
-
-def _skipped(statuses: Sequence[TaskStatus], after: _States) -> tuple[str, ...]:
-    """Pending tasks below one that ended without success, transitively and in the run's order."""
-    lost = {
-        key for key, (state, result) in after.items() if state is TaskState.TERMINATED and result is not Result.SUCCESS
-    }
-    skipped: list[str] = []
-    changed = True
-    while changed:
-        changed = False
-        for status in statuses:
-            pending = after[status.task_key][0] is TaskState.PENDING and status.task_key not in lost
-            if pending and not lost.isdisjoint(status.depends_on):
-                lost.add(status.task_key)
-                skipped.append(status.task_key)
-                changed = True
-    return tuple(skipped)
-
-
-def _run_result(statuses: Sequence[TaskStatus], after: _States) -> Result | None:
-    """As in Databricks, the tasks that nothing depends on decide."""
-    if any(state is not TaskState.TERMINATED for state, _ in after.values()):
-        return None
+    As in Databricks the tasks that nothing depends on decide: where all of those went well and another task did not, it
+    is SUCCESS_WITH_FAILURES. `strict` (ours) calls that FAILED.
+    """
     upstreams = {key for s in statuses for key in s.depends_on}
-    leaves = [s.task_key for s in statuses if s.task_key not in upstreams]
-    if any(after[key][1] is not Result.SUCCESS for key in leaves):
-        return Result.FAILED
-    every = all(result is Result.SUCCESS for _, result in after.values())
-    return Result.SUCCESS if every else Result.SUCCESS_WITH_FAILURES
+    bad = [s for s in statuses if s.result in BAD]
+    if not bad:
+        return Result.SUCCESS
+    if strict or any(s.task_key not in upstreams for s in bad):
+        canceled = all(s.result in {Result.CANCELED, Result.UPSTREAM_CANCELED} for s in bad)
+        return Result.CANCELED if canceled else Result.FAILED
+    return Result.SUCCESS_WITH_FAILURES

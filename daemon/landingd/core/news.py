@@ -40,8 +40,9 @@ def run_event(
     result: Result | None = None,
     error: str | None = None,
     rows: Mapping[str, int] | None = None,
+    trigger_name: str | None = None,
 ) -> tuple[str, Payload]:
-    """`queued`, `started` or `finished`, for `jobs/<job>/runs/<run_id>`."""
+    """`queued`, `started`, `finished` or `skipped`, for `jobs/<job>/runs/<run_id>`."""
     payload: Payload = {
         "event_id": event_id("run", job, run_id, queued_s, repair, event),
         "event": f"run_{event}",
@@ -50,12 +51,15 @@ def run_event(
         "run_id": run_id,
         "repair": repair,
         "trigger": trigger,
+        "trigger_name": trigger_name,
         "parameters": dict(parameters),
         "files": list(files[:FILES_NAMED_MAX]),
         "file_count": file_count,
         "queued_at": utc(queued_s),
         "started_at": utc(started_s),
     }
+    if event == "skipped":
+        payload |= {"result": result.value if result else None, "error": error}
     if event == "finished":
         payload |= {
             "result": result.value if result else None,

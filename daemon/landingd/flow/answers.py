@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from landingd.core import graph, triggers
+from landingd.core import graph, queueing, triggers
 from landingd.edge import landing
 from landingd.edge.ledger import views
 from landingd.errors import NotFoundError, RefusedError
@@ -73,6 +73,46 @@ def relative_to_root(named: str, root: Path) -> bytes:
     prefix = os.fsencode(root) + b"/"
     path = os.fsencode(named).removeprefix(prefix)
     return path if os.path.lexists(os.path.join(prefix, path)) else path_of(os.fsdecode(path))
+
+
+def jobs(db: views.Connection, catalog: Catalog) -> list[dict[str, Any]]:
+    """Every job: what starts it, and where it stands."""
+    return [
+        {
+            "job": job.name,
+            "description": job.description,
+            "tags": dict(job.tags),
+            "triggers": [trigger.key for trigger in job.triggers],
+            "max_concurrent_runs": job.max_concurrent_runs,
+        }
+        | job_state(db, job)
+        for job in sorted(catalog.jobs, key=lambda job: job.name)
+    ]
+
+
+def job_state(db: views.Connection, job: Job) -> dict[str, Any]:
+    """Where a job stands."""
+    paused = [trigger.key for trigger in job.triggers if trigger.paused]
+    return views.job_state(db, job.name, paused=job.paused, paused_triggers=paused)
+
+
+def triggers_of(db: views.Connection, job: Job, limit: int) -> dict[str, Any]:
+    """What starts a job, and the newest `limit` answers of each trigger."""
+    return views.triggers(db, job.name, job.triggers, job_paused=job.paused, limit=limit)
+
+
+def queue(db: views.Connection, catalog: Catalog, slots: int | None) -> list[dict[str, Any]]:
+    """Runs that wait, in the order in which they start, each with what it waits for."""
+    active = [queueing.UnderWay(run["run_id"], run["job"], run["has_files"]) for run in views.under_way(db)]
+    allowed = {job.name: job.max_concurrent_runs for job in catalog.jobs}
+    before: list[queueing.Queued] = []
+    found = []
+    for run in views.queued(db):
+        one = queueing.Queued(run["run_id"], run["job"], run["has_files"])
+        why = queueing.waits_for(one, before, active, concurrent_max=allowed.get(one.job), slots=slots)
+        found.append(run | {"waits_for": why})
+        before.append(one)
+    return found
 
 
 def plan(

@@ -5,17 +5,20 @@ run: two tasks each see the other one still running. So every method here is one
 decides on what was just read.
 """
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from landingd.core import triggers, versions
-from landingd.edge.ledger import Ledger, LedgerThread, RunRow
-from landingd.errors import NotFoundError
+from landingd.edge.ledger import Ledger, LedgerThread, RunRow, TaskRow
+from landingd.errors import NotFoundError, RefusedError
 from landingd.flow import arriving, entries
-from landingd.flow.entries import Concluded, Started
+from landingd.flow.entries import Concluded, Later, Started
 from landingd.model import (
+    Admitted,
     Arrival,
     AttemptKey,
     FileAction,
@@ -23,6 +26,10 @@ from landingd.model import (
     Job,
     OnDelete,
     Outcome,
+    RepairRequest,
+    Result,
+    RunRequest,
+    RunState,
     Signature,
     TaskState,
     TriggerType,
@@ -49,6 +56,19 @@ class Batch:
     """Versions whose rows leave its table."""
 
 
+@dataclass(frozen=True, slots=True)
+class TaskContextRows:
+    """What the references of a task may stand for, as the ledger has it."""
+
+    run: RunRow
+    task: TaskRow
+    upstreams: Mapping[str, TaskRow]
+
+
+JobOf = Callable[[str], Job]
+"""The job of that name as it is today; raises NotFoundError."""
+
+
 class Books:
     """The ledger, with the decisions made where it is read."""
 
@@ -57,11 +77,29 @@ class Books:
         self._clock = clock
         self.on_news: Callable[[], None] = lambda: None
         """Called, on the event loop, when events may have been written."""
+        self.on_ended: list[Callable[[Sequence[int]], None]] = []
+        """The same, with the runs that have ended."""
+        self.on_cancel: Callable[[int], None] = lambda _: None
+        """The same, with a run whose attempts are to be broken off."""
+        self.definition: JobOf = _no_job
+        """The jobs as they are today."""
+        self._waiters: dict[int, asyncio.Event] = {}
 
     async def _transact(self, verbs: Callable[[Ledger], T], *, durably: bool = False) -> T:
-        """A transaction that may have written events."""
-        result = await self._ledger.transact(verbs, durably=durably)
+        """A transaction that may have written events and ended runs."""
+
+        def record(ledger: Ledger) -> tuple[T, list[int]]:
+            ledger.ended.clear()
+            return verbs(ledger), list(ledger.ended)
+
+        result, ended = await self._ledger.transact(record, durably=durably)
         self.on_news()
+        for run_id in ended:
+            if (waiter := self._waiters.pop(run_id, None)) is not None:
+                waiter.set()
+        if ended:
+            for hear in self.on_ended:
+                hear(ended)
         return result
 
     # -- files --
@@ -130,27 +168,30 @@ class Books:
 
     # -- runs --
 
-    async def next_run(self, job: Job) -> Started | None:
-        """Start the job's oldest queued run, or form one from the files that wait; None if there is nothing to do.
+    async def has_inner_runs(self, job: str) -> bool:
+        """Whether a run of the job waits that a task of another run waits for."""
+        return any(run.depth and run.state is RunState.QUEUED for run in await self.open_runs_of(job))
 
-        Forming is the one commit that is synced to disk: from here on no id in it is ever given to anything else.
+    async def next_run(
+        self, job: Job, driven: Collection[int] = (), *, inner_only: bool = False
+    ) -> Started | Later | None:
+        """Take up or start a run of the job, or form one from the files that wait; None if there is nothing to do.
+
+        `driven`: runs that go on already. `inner_only`: only what a task of another run waits for. Forming is the one
+        commit that is synced to disk: from here on no id in it is ever given to anything else.
         """
         now_s = self._clock()
-        return await self._transact(lambda ledger: entries.next_run(ledger, job, now_s), durably=True)
-
-    async def has_work(self, job: Job) -> bool:
-        """Whether next_run would find anything (ignoring the cool-down)."""
-        return await self._ledger.transact(
-            lambda ledger: (
-                bool(ledger.pending_files(job.name, 1)) or any(run.job == job.name for run in ledger.open_runs())
-            )
+        return await self._transact(
+            lambda ledger: entries.next_run(ledger, job, now_s, driven, inner_only=inner_only), durably=True
         )
 
-    async def cooling_until_s(self, job: Job) -> float:
-        """When the job's next file run may start (`min_time_between_triggers_seconds`)."""
-        return await self._ledger.transact(
-            lambda ledger: triggers.next_batch_at_s(job, ledger.last_run_start_s(job.name, TriggerType.FILE_ARRIVAL))
-        )
+    async def admit(self, job: Job, request: RunRequest) -> Admitted:
+        """Queue a run, or skip it where there is no room; the same key gives the same run.
+
+        Raises RefusedError where `only` names no tasks.
+        """
+        now_s = self._clock()
+        return await self._transact(lambda ledger: entries.admit(ledger, job, request, now_s), durably=True)
 
     async def request_run(
         self,
@@ -166,60 +207,170 @@ class Books:
         `file_ids`: for these versions, each of which `prepare` first asks something of; None: for those that wait.
         """
         now_s = self._clock()
+        kind = TriggerType.ONE_TIME if file_ids is None else TriggerType.REPLAY
+        key = triggers.request_key(request_id)
+        request = RunRequest(kind, key, parameters, queue=True, file_ids=file_ids)
 
         def record(ledger: Ledger) -> int:
-            key = triggers.request_key(request_id)
-            known = ledger.find_run(job.name, key)
-            if known is not None:
-                return known
-            for file_id in file_ids or ():
-                prepare(ledger, file_id)
-            run_id = entries.add_run(
-                ledger, job, TriggerType.ONE_TIME, key, parameters=parameters, now_s=now_s, file_ids=file_ids
-            )
-            assert run_id is not None  # noqa: S101 -- the key was looked up in this transaction
-            return run_id
+            if ledger.find_run(job.name, key) is None:
+                for file_id in file_ids or ():
+                    prepare(ledger, file_id)
+            return entries.admit(ledger, job, request, now_s).run_id
 
         return await self._transact(record, durably=True)
 
-    async def repair(self, run_id: int, job_of: Callable[[str], Job]) -> tuple[str, ...]:
-        """Queue the failed and skipped tasks of a finished run again; returns them (Databricks: `runs/repair`)."""
+    async def cancel(
+        self, run_id: int, *, why: str = "canceled on request", ending: Result = Result.CANCELED
+    ) -> dict[str, Any]:
+        """End a run as soon as what runs of it is broken off (Databricks: `runs/cancel`); returns how it stands now.
+
+        Raises NotFoundError, and RefusedError for a run that has ended.
+        """
         now_s = self._clock()
-        return await self._transact(lambda ledger: entries.repair(ledger, run_id, job_of, now_s), durably=True)
 
-    async def job_of(self, run_id: int) -> str:
-        """The name of a run's job."""
+        def record(ledger: Ledger) -> tuple[bool, RunRow | None]:
+            run = ledger.run(run_id)
+            job = _job(self.definition, run.job) if run else None
+            return entries.cancel(ledger, job, run_id, now_s, why=why, ending=ending), ledger.run(run_id)
 
-        def read(ledger: Ledger) -> str:
+        running, run = await self._transact(record)
+        if running:
+            self.on_cancel(run_id)
+        return {"run_id": run_id, "job": run.job if run else None, "state": run.state.value if run else None}
+
+    async def cancel_all(self, job: str, *, queued_only: bool = False) -> list[int]:
+        """Cancel the open runs of a job (Databricks: `runs/cancel-all`); returns them."""
+        canceled = []
+        for run in await self.open_runs_of(job):
+            if run.state is RunState.QUEUED or not queued_only:
+                with contextlib.suppress(RefusedError):  # it has ended meanwhile
+                    await self.cancel(run.run_id)
+                    canceled.append(run.run_id)
+        return canceled
+
+    async def open_runs_of(self, job: str) -> list[RunRow]:
+        """Runs of a job that have not ended, oldest first."""
+        return await self._ledger.transact(lambda ledger: ledger.open_runs(job))
+
+    async def repair(self, run_id: int, job_of: JobOf, request: RepairRequest | None = None) -> tuple[str, ...]:
+        """Queue tasks of a finished run again; returns them (Databricks: `runs/repair`).
+
+        Without a request: what failed or was skipped. Raises NotFoundError and RefusedError.
+        """
+        now_s = self._clock()
+        asked = request or RepairRequest()
+        return await self._transact(lambda ledger: entries.repair(ledger, run_id, job_of, now_s, asked), durably=True)
+
+    async def ended(self, run_id: int) -> RunRow:
+        """Wait until a run has ended; returns it. NotFoundError where there is none."""
+        while True:
+            waiter = self._waiters.setdefault(run_id, asyncio.Event())
+            run = await self.run(run_id)
+            if run.state in {RunState.TERMINATED, RunState.SKIPPED}:
+                self._waiters.pop(run_id, None)
+                return run
+            await waiter.wait()
+
+    async def run(self, run_id: int) -> RunRow:
+        """One run; NotFoundError where there is none."""
+
+        def read(ledger: Ledger) -> RunRow:
             run = ledger.run(run_id)
             if run is None:
                 raise NotFoundError(f"there is no run {run_id}", hint="`landingd runs` lists them")
-            return run.job
+            return run
 
         return await self._ledger.transact(read)
 
-    async def begin(self, run_id: int, task_key: str) -> AttemptKey:
-        """Begin the attempt of a task whose retry is due."""
+    async def job_of(self, run_id: int) -> str:
+        """The name of a run's job."""
+        return (await self.run(run_id)).job
+
+    async def begin_ready(self, job: Job | None, run_id: int) -> tuple[AttemptKey, ...]:
+        """Begin what was held back by an older run of the job."""
         now_s = self._clock()
-        return await self._ledger.transact(lambda ledger: ledger.begin_attempt(run_id, task_key, now_s=now_s))
+        return await self._transact(lambda ledger: entries.begin_ready(ledger, job, run_id, now_s))
+
+    async def context(self, run_id: int, task_key: str, upstreams: Collection[str]) -> TaskContextRows:
+        """What a task's references may stand for: the run as it is, the task, the tasks before it."""
+
+        def read(ledger: Ledger) -> TaskContextRows:
+            run, task = ledger.run(run_id), ledger.task(run_id, task_key)
+            assert run is not None  # noqa: S101 -- its attempt is under way
+            assert task is not None  # noqa: S101 -- the same
+            return TaskContextRows(run, task, ledger.outputs(run_id, upstreams))
+
+        return await self._ledger.transact(read)
+
+    async def paths(self, run_id: int) -> list[bytes]:
+        """The files that a run was given, below the landing root."""
+        return await self._ledger.transact(
+            lambda ledger: [ledger.file(file_id)["path"] for file_id in ledger.run_file_ids(run_id)]
+        )
+
+    async def begin(self, run_id: int, task_key: str) -> AttemptKey | None:
+        """Begin the attempt of a task whose retry is due; None if it waits no more."""
+        now_s = self._clock()
+
+        def record(ledger: Ledger) -> AttemptKey | None:
+            task = ledger.task(run_id, task_key)
+            if task is None or task.state is not TaskState.WAITING_FOR_RETRY:
+                return None
+            return ledger.begin_attempt(run_id, task_key, now_s=now_s)
+
+        return await self._ledger.transact(record)
+
+    async def failures(self, run_id: int, task_key: str) -> int:
+        """How often the task has failed since the run was queued or last repaired."""
+
+        def read(ledger: Ledger) -> int:
+            task = ledger.task(run_id, task_key)
+            return task.failures if task else 0
+
+        return await self._ledger.transact(read)
 
     async def conclude(
-        self, job: Job | None, key: AttemptKey, outcome: Outcome, *, go_on: bool, ended_s: float | None = None
+        self,
+        job: Job | None,
+        key: AttemptKey,
+        outcome: Outcome,
+        *,
+        go_on: bool,
+        ended_s: float | None = None,
+        resolved: Mapping[str, str] | None = None,
     ) -> Concluded:
-        """Record how an attempt ended and everything that follows; begins what is ready unless `go_on` is false."""
+        """Record how an attempt ended and everything that follows; begins what is ready unless `go_on` is false.
+
+        `resolved`: the parameters that it ran with.
+        """
         now_s = self._clock() if ended_s is None else ended_s
-        return await self._transact(lambda ledger: entries.conclude(ledger, job, key, outcome, now_s, go_on=go_on))
+
+        def record(ledger: Ledger) -> Concluded:
+            if resolved:
+                ledger.note_resolved(key, resolved)
+            return entries.conclude(ledger, job, key, outcome, now_s, go_on=go_on)
+
+        return await self._transact(record)
 
     async def conclude_together(
-        self, job: Job, outcomes: Sequence[tuple[AttemptKey, Outcome]], *, go_on: bool
+        self,
+        job: Job,
+        outcomes: Sequence[tuple[AttemptKey, Outcome]],
+        *,
+        go_on: bool,
+        resolved: Sequence[Mapping[str, str]] = (),
     ) -> Concluded:
         """Record how the attempts of one transaction ended; begins what is ready where they were rolled back."""
         now_s = self._clock()
 
         def record(ledger: Ledger) -> Concluded:
+            for (key, _), values in zip(outcomes, resolved, strict=False):
+                if values:
+                    ledger.note_resolved(key, values)
             ended = [entries.conclude(ledger, job, key, outcome, now_s, go_on=False) for key, outcome in outcomes]
             result = ended[-1].run_result
-            begun = entries.begin_ready(ledger, outcomes[0][0].run_id, now_s) if go_on and result is None else ()
+            run_id = outcomes[0][0].run_id
+            begun = entries.begin_ready(ledger, job, run_id, now_s) if go_on and result is None else ()
             return Concluded(begun, None, result)
 
         return await self._transact(record)
@@ -243,8 +394,8 @@ class Books:
             return [
                 (run, AttemptKey(run.run_id, task.task_key, task.attempts))
                 for run in ledger.open_runs()
-                for task in ledger.tasks(run.run_id)
-                if task.state is TaskState.RUNNING
+                for task in ledger.open_tasks(run.run_id)
+                if task.state is TaskState.RUNNING and task.concurrency is None
             ]
 
         return await self._ledger.transact(read)
@@ -270,3 +421,14 @@ class Books:
     async def trim_outbox(self, keep: int) -> int:
         """Drop the oldest events above `keep`; returns how many."""
         return await self._ledger.transact(lambda ledger: ledger.trim_outbox(keep))
+
+
+def _no_job(name: str) -> Job:
+    raise NotFoundError(f"there is no job '{name}'")
+
+
+def _job(job_of: JobOf, name: str) -> Job | None:
+    try:
+        return job_of(name)
+    except NotFoundError:
+        return None

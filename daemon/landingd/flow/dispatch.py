@@ -1,8 +1,8 @@
 """Start runs: for each job the next one, as soon as it is idle.
 
-A job has one run at a time (Databricks: `max_concurrent_runs` 1). Files that arrive meanwhile wait in the ledger, and
-together they are its next run: under load the batches grow by themselves, and an idle job starts at once. `wake` says
-"look", nothing else, so nothing is lost with it.
+A job has `max_concurrent_runs` at a time, mostly one. Files that arrive meanwhile wait in the ledger, and together they
+are its next run: under load the batches grow by themselves, and an idle job starts at once. What else asks for a run
+waits in the ledger's queue. `wake` says "look", nothing else, so nothing is lost with it.
 """
 
 import asyncio
@@ -14,9 +14,8 @@ import structlog
 from landingd.errors import NotFoundError
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog
-from landingd.flow.entries import Started
-from landingd.flow.runner import Runner
-from landingd.model import Job
+from landingd.flow.driving import Driver
+from landingd.flow.entries import Later, Started
 
 log = structlog.get_logger("landingd.dispatch")
 
@@ -27,7 +26,7 @@ class Dispatch:
     def __init__(
         self,
         books: Books,
-        runner: Runner,
+        driver: Driver,
         catalog: Catalog,
         *,
         max_concurrent: int,
@@ -36,19 +35,21 @@ class Dispatch:
     ) -> None:
         self.catalog = catalog
         self._books = books
-        self._runner = runner
+        self._driver = driver
         self._slots = max_concurrent
         self._on_change = on_change
         self._clock = clock
-        self._active: set[str] = set()
-        self._running: set[str] = set()
-        """Of the active ones those with a run; the others are only being asked whether they have one."""
+        self._running: dict[int, str] = {}
+        """Runs under way that hold a slot or not, with their jobs."""
+        self._inner: set[int] = set()
+        """Of these the ones that other runs wait for: they need no slot, or those might wait for ever."""
         self._wanted: set[str] = set()
-        self._cooling: set[str] = set()
+        self._later: dict[str, float] = {}
         self._turns: dict[str, int] = {}
         self._turn = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
+        self._looking = False
         self._stopping = False
 
     def wake(self, job: str | None = None) -> None:
@@ -59,13 +60,13 @@ class Dispatch:
     def stop(self) -> None:
         """Start no run any more; `run` returns when those under way have ended."""
         self._stopping = True
-        self._runner.stop()
+        self._driver.stop()
         self._wake.set()
 
     @property
     def active(self) -> frozenset[str]:
         """Jobs that have a run under way."""
-        return frozenset(self._running)
+        return frozenset(self._running.values())
 
     async def run(self) -> None:
         """Start runs until `stop`; raises what the engine or the ledger raise: the process has to start anew."""
@@ -78,58 +79,81 @@ class Dispatch:
 
     async def drained(self) -> None:
         """Wait until nothing runs and nothing is wanted."""
-        while self._active or self._wanted:
+        while self._running or self._wanted or self._looking:
             self._idle.clear()
             await self._idle.wait()
 
     async def _start_wanted(self, runs: asyncio.TaskGroup) -> None:
-        # Whoever has waited longest comes first: a job that always has work must not keep the others from a slot.
-        for name in sorted(self._wanted - self._active, key=lambda name: (self._turns.get(name, 0), name)):
-            if self._stopping or len(self._active) >= self._slots:
-                return
-            self._wanted.discard(name)
-            try:
-                catalog = self.catalog  # the run keeps the jobs that it was formed from
-                job = catalog.job(name)
-            except NotFoundError:
-                continue
-            await self._start(runs, job, catalog)
-        self._idle.set()
+        self._looking = True
+        try:
+            for name in self._in_order():
+                if self._stopping:
+                    return
+                await self._start_all(runs, name)
+        finally:
+            self._looking = False
+            self._idle.set()
 
-    async def _start(self, runs: asyncio.TaskGroup, job: Job, catalog: Catalog) -> None:
-        self._active.add(job.name)
-        started = await self._books.next_run(job)
-        if started is None:
-            self._active.discard(job.name)
-            await self._look_again_after_cooldown(runs, job)
+    def _in_order(self) -> list[str]:
+        """The jobs to look at: the most urgent first, then whoever has waited longest.
+
+        A job that always has work must not keep the others from a slot.
+        """
+        priority = {job.name: job.priority for job in self.catalog.jobs}
+        return sorted(self._wanted, key=lambda n: (-priority.get(n, 0), self._turns.get(n, 0), n))
+
+    async def _start_all(self, runs: asyncio.TaskGroup, name: str) -> None:
+        """Start as many runs of a job as there is room for."""
+        self._wanted.discard(name)
+        try:
+            catalog = self.catalog  # the run keeps the jobs that it was formed from
+            job = catalog.job(name)
+        except NotFoundError:
             return
+        # Where there is no room the ledger is not asked: during a run every file that arrives wakes its job.
+        while not self._stopping and list(self._running.values()).count(name) < job.max_concurrent_runs:
+            free = len(self._running) - len(self._inner) < self._slots
+            inner_only = not free
+            if inner_only and not await self._books.has_inner_runs(name):
+                self._wanted.add(name)  # looked at again when a run ends
+                return
+            found = await self._books.next_run(job, self._running.keys(), inner_only=inner_only)
+            if isinstance(found, Later):
+                self._look_later(runs, name, found.at_s)
+            if not isinstance(found, Started):
+                return
+            self._begin(runs, found, catalog)
+
+    def _begin(self, runs: asyncio.TaskGroup, started: Started, catalog: Catalog) -> None:
+        run = started.run
         self._turn += 1
-        self._turns[job.name] = self._turn
-        self._running.add(job.name)
-        self._on_change(job.name)
-        runs.create_task(self._drive(started, catalog), name=f"run {started.run.run_id}")
+        self._turns[run.job] = self._turn
+        self._running[run.run_id] = run.job
+        if run.depth:
+            self._inner.add(run.run_id)
+        self._on_change(run.job)
+        runs.create_task(self._drive(started, catalog), name=f"run {run.run_id}")
 
     async def _drive(self, started: Started, catalog: Catalog) -> None:
+        run = started.run
         try:
-            await self._runner.drive(started, catalog)
+            await self._driver.drive(started, catalog)
         finally:
-            self._active.discard(started.run.job)
-            self._running.discard(started.run.job)
-            self._on_change(started.run.job)
+            del self._running[run.run_id]
+            self._inner.discard(run.run_id)
+            self._on_change(run.job)
         # Whatever came meanwhile is the next batch; another job may have waited for the slot.
-        self.wake(started.run.job)
+        self.wake(run.job)
 
-    async def _look_again_after_cooldown(self, runs: asyncio.TaskGroup, job: Job) -> None:
-        if job.name in self._cooling or not any(trigger.min_time_between_triggers_s for trigger in job.file_arrivals):
-            return
-        wait_s = await self._books.cooling_until_s(job) - self._clock()
-        if wait_s > 0 and await self._books.has_work(job):
-            self._cooling.add(job.name)
-            runs.create_task(self._wake_later(job.name, wait_s))
+    def _look_later(self, runs: asyncio.TaskGroup, job: str, at_s: float) -> None:
+        """Files wait for a timer of their trigger, or a continuous job for the end of its pause."""
+        if at_s < self._later.get(job, float("inf")):
+            self._later[job] = at_s
+            runs.create_task(self._wake_at(job, at_s))
 
-    async def _wake_later(self, job: str, wait_s: float) -> None:
-        deadline_s = self._clock() + wait_s
-        while not self._stopping and (left_s := deadline_s - self._clock()) > 0:  # noqa: ASYNC110 -- the clock may jump
+    async def _wake_at(self, job: str, at_s: float) -> None:
+        while not self._stopping and (left_s := at_s - self._clock()) > 0:  # noqa: ASYNC110 -- the clock may jump
             await asyncio.sleep(min(left_s, 1.0))
-        self._cooling.discard(job)
+        if self._later.get(job) == at_s:
+            del self._later[job]
         self.wake(job)

@@ -2,7 +2,8 @@
 
 Events lie in the ledger's outbox, written with the change that they tell of, and are deleted once the broker has
 acknowledged them; order is kept. Retained topics say how things stand now: the newest wins, and after each reconnect
-all of them are announced again.
+all of them are announced again. On one link the same state is not said twice: what changes a job's triggers and what
+changes its runs are told of together, and mostly only one of the two is new.
 """
 
 import asyncio
@@ -32,17 +33,20 @@ class Publisher:
         *,
         prefix: str,
         daemon_state: Callable[[], Awaitable[State]],
-        job_state: Callable[[str], Awaitable[State]],
+        job_state: Callable[[str], Awaitable[State | None]],
+        trigger_state: Callable[[str], Awaitable[State | None]],
         outbox_max_events: int,
     ) -> None:
+        """`job_state` and `trigger_state` say how a job and its triggers stand; None: the job has just gone."""
         self._books = books
         self._prefix = prefix
         self._daemon_state = daemon_state
-        self._job_state = job_state
+        self._of_job = {"state": job_state, "triggers": trigger_state}
         self._outbox_max_events = outbox_max_events
         self._jobs: set[str] = set()
         self._cleared: set[str] = set()
         self._stale: set[str] = set()
+        self._said: dict[str, bytes] = {}
         self._status_stale = True
         self._status_aged = False
         self._census: State | None = None
@@ -88,6 +92,7 @@ class Publisher:
 
     async def serve(self, link: Link) -> None:
         """Tell everything, for as long as the link holds."""
+        self._said.clear()
         self.changed()
         self.changed(*self._jobs)
         self._census_stale = self._census is not None
@@ -119,22 +124,33 @@ class Publisher:
             stale, self._stale = self._stale, set()
             status_stale, self._status_stale = self._status_stale, False
             try:
-                messages = [
-                    self._message(f"jobs/{job}/state", await self._job_state(job), retain=True)
-                    for job in sorted(stale & self._jobs)
-                ]
-                messages += [
-                    Message(f"{self._prefix}/jobs/{job}/state", b"", retain=True) for job in sorted(self._cleared)
-                ]
+                await self._say(link, [m for job in sorted(stale & self._jobs) for m in await self._states_of(job)])
+                cleared = set(self._cleared)
+                await self._say(link, [m for job in sorted(cleared) for m in self._nothing_of(job)])
+                self._cleared -= cleared
                 if status_stale:
-                    messages.append(self._message("status", await self._daemon_state(), retain=True))
-                if await link.publish_all(messages) < len(messages):
-                    raise LinkLost("the link broke while states were told")  # noqa: TRY301 -- what is stale stays stale
-                self._cleared.clear()
+                    await self._say(link, [self._message("status", await self._daemon_state(), retain=True)])
             except BaseException:
                 self._stale |= stale
                 self._status_stale = self._status_stale or status_stale
                 raise
+
+    async def _states_of(self, job: str) -> list[Message]:
+        found = {name: await state(job) for name, state in self._of_job.items()}
+        messages = [
+            self._message(f"jobs/{job}/{name}", state, retain=True)
+            for name, state in found.items()
+            if state is not None
+        ]
+        return [message for message in messages if self._said.get(message.topic) != message.payload]
+
+    def _nothing_of(self, job: str) -> list[Message]:
+        return [Message(f"{self._prefix}/jobs/{job}/{name}", b"", retain=True) for name in self._of_job]
+
+    async def _say(self, link: Link, messages: list[Message]) -> None:
+        if await link.publish_all(messages) < len(messages):
+            raise LinkLost("the link broke while states were told")
+        self._said.update((message.topic, message.payload) for message in messages)
 
     async def _tell_census(self, link: Link) -> None:
         if self._census_stale and self._census is not None:

@@ -14,7 +14,7 @@ import structlog
 from landingd.edge.engine import Engine
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog
-from landingd.model import Committed, Interrupted, Outcome
+from landingd.model import Committed, Interrupted, Job, Outcome, PythonCall
 
 log = structlog.get_logger("landingd.recovery")
 
@@ -29,8 +29,9 @@ async def recover(books: Books, engine: Engine, catalog: Catalog) -> int:
     jobs = {job.name: job for job in catalog.jobs}
     for run, key in dangling:
         stats = committed.get(key)
-        outcome: Outcome = Interrupted(crashed=True) if stats is None else Committed(stats)
-        await books.conclude(jobs.get(run.job), key, outcome, go_on=False)
+        job = jobs.get(run.job)
+        outcome: Outcome = _broken_off(job, key.task_key) if stats is None else Committed(stats)
+        await books.conclude(job, key, outcome, go_on=False)
         log.warning(
             "attempt_recovered",
             job=run.job,
@@ -40,3 +41,13 @@ async def recover(books: Books, engine: Engine, catalog: Catalog) -> int:
             committed=stats is not None,
         )
     return len(dangling)
+
+
+def _broken_off(job: Job | None, task_key: str) -> Interrupted:
+    """How an attempt ended that left nothing. What runs outside this process cannot have been what killed it."""
+    try:
+        action = job.task(task_key).action if job else None
+    except KeyError:
+        action = None
+    outside = action is not None and not isinstance(action, PythonCall)
+    return Interrupted(crashed=not outside, why="the process ended during this attempt")

@@ -11,24 +11,27 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from landingd.core import references
 from landingd.core.redo import Verb
 from landingd.edge.engine import Engine
 from landingd.edge.ledger import views
 from landingd.errors import RefusedError
 from landingd.flow import answers
+from landingd.flow import asked as given
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog
 from landingd.flow.census import Census
 from landingd.flow.redo import Redo, asked_of
+from landingd.flow.requests_runs import RunRequests
+from landingd.flow.requests_triggers import TriggerRequests
 from landingd.model import FileAnswer, FileState, Handler, Parameters
 
 MEDIA_TYPES = {"json": "application/json", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
-LIST_MAX = 100_000
 
 
 class Requests:
-    """The verbs. Reading ones go to the ledger through a connection of their own."""
+    """The verbs. Reading ones go to the ledger through a connection of their own. For the last arguments see
+    TriggerRequests; `slots`: runs at a time, over all jobs.
+    """
 
     def __init__(
         self,
@@ -43,8 +46,12 @@ class Requests:
         wake: Callable[[str], None],
         reload: Callable[[], Awaitable[dict[str, Any]]],
         status: Callable[[], Awaitable[dict[str, Any]]],
+        slots: int | None,
+        pause: Callable[[str, str | None, bool], Awaitable[Any]],
+        backfill: Handler,
+        backfill_state: Handler,
+        test_alert: Callable[[str], Awaitable[Any]],
     ) -> None:
-        self._books = books
         self._engine = engine
         self._ledger_file = ledger_file
         self._root = landing_root
@@ -52,9 +59,18 @@ class Requests:
         self._census = census
         self._catalog = catalog
         self._redo = Redo(books=books, ledger_file=ledger_file, landing_root=landing_root, catalog=catalog, wake=wake)
-        self._wake = wake
         self._reload = reload
         self._status = status
+        self._runs = RunRequests(books, catalog, wake)
+        self._triggers = TriggerRequests(
+            catalog,
+            self._view,
+            slots=slots,
+            pause=pause,
+            backfill=backfill,
+            backfill_state=backfill_state,
+            test_alert=test_alert,
+        )
 
     def handlers(self) -> Mapping[str, Handler]:
         """Each request with what answers it."""
@@ -63,8 +79,6 @@ class Requests:
             "POST /v1/reload": lambda _: self._reload(),
             "GET /v1/runs": self.runs,
             "GET /v1/runs/{run_id:int}": self.run,
-            "POST /v1/runs": self.start,
-            "POST /v1/runs/{run_id:int}/repair": self.repair,
             "GET /v1/files": self.files,
             "GET /v1/why": self.why,
             "GET /v1/plan/{job}": self.plan,
@@ -74,12 +88,14 @@ class Requests:
             "POST /v1/requeue": lambda asked: self._redo.ask(asked_of(Verb.REQUEUE, asked)),
             "GET /v1/columns": lambda _: self._engine.columns(),
             "POST /v1/query": self.query,
+            **self._runs.handlers(),
+            **self._triggers.handlers(),
         }
 
     async def runs(self, asked: Parameters) -> Any:
         """`job`, `limit`: the newest runs."""
         job = asked.get("job")
-        found = await self._view(lambda db: views.runs(db, job=job, limit=_limit(asked)))
+        found = await self._view(lambda db: views.runs(db, job=job, limit=given.limit(asked)))
         if job is not None and not found:
             self._catalog().job(job)  # no runs yet, or no such job
         return found
@@ -95,30 +111,12 @@ class Requests:
         if state == FileState.IGNORED.value:
             return await asyncio.to_thread(answers.ignored_files, self._catalog(), self._root)
         return await self._view(
-            lambda db: views.files(db, state=answers.checked_state(state), job=job, limit=_limit(asked))
+            lambda db: views.files(db, state=answers.checked_state(state), job=job, limit=given.limit(asked))
         )
 
     async def why(self, asked: Parameters) -> Any:
         """`file`: everything known of one path."""
         return await self._view(lambda db: answers.story(db, str(asked["file"]), self._catalog(), self._root))
-
-    async def start(self, asked: Parameters) -> Any:
-        """`job`, `parameters`, `request_id`: a run; the same request id gives the same run."""
-        job = self._catalog().job(str(asked.get("job")))
-        given = asked.get("parameters") or {}
-        values = references.choose_parameters(job, {str(k): str(v) for k, v in given.items()})
-        request_id = str(asked.get("request_id") or uuid.uuid4())
-        run_id = await self._books.request_run(job, request_id=request_id, parameters=values)
-        self._wake(job.name)
-        return {"run_id": run_id, "job": job.name}
-
-    async def repair(self, asked: Parameters) -> Any:
-        """`run_id`: run its failed and skipped tasks again."""
-        run_id = int(asked["run_id"])
-        tasks = await self._books.repair(run_id, self._catalog().job)
-        run = await self._view(lambda db: answers.run_or_refuse(db, run_id))
-        self._wake(run["job"])
-        return {"run_id": run_id, "job": run["job"], "tasks": list(tasks)}
 
     async def query(self, asked: Parameters) -> FileAnswer:
         """`sql`, `format` (json, csv, parquet): the rows of one SELECT."""
@@ -148,10 +146,3 @@ class Requests:
     def _read(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
         with contextlib.closing(views.open_views(self._ledger_file)) as db:
             return read(db)
-
-
-def _limit(asked: Parameters) -> int:
-    try:
-        return max(1, min(int(asked.get("limit") or 50), LIST_MAX))
-    except ValueError:
-        raise RefusedError(f"limit is no number: {asked['limit']}") from None

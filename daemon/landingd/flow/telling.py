@@ -1,10 +1,8 @@
 """Write the events of what happened into the outbox, in the transaction that it happened in."""
 
-from collections.abc import Sequence
-
 from landingd.core import lifecycle, news
-from landingd.edge.ledger import Ledger, Notice, TaskRow
-from landingd.model import AttemptKey, Result, Stats, TaskState, shown
+from landingd.edge.ledger import Ledger, Notice
+from landingd.model import AttemptKey, Result, Stats, shown
 
 
 def tell_file(ledger: Ledger, event: str, file_id: int, now_s: float, **more: object) -> None:
@@ -48,6 +46,7 @@ def tell_run(
         result=result,
         error=error,
         rows=ledger.run_rows(run_id) if event == "finished" else None,
+        trigger_name=run.trigger,
     )
     ledger.tell([Notice(topic, payload)])
 
@@ -79,11 +78,3 @@ def tell_task(
         retry_at_s=decision.retry_at_s,
     )
     ledger.tell([Notice(topic, payload)])
-
-
-def tell_skipped(ledger: Ledger, run_id: int, skipped: Sequence[str], tasks: Sequence[TaskRow], now_s: float) -> None:
-    for task in tasks:
-        if task.task_key in skipped:
-            decision = lifecycle.Decision(TaskState.TERMINATED, Result.UPSTREAM_FAILED)
-            key = AttemptKey(run_id, task.task_key, task.attempts)
-            tell_task(ledger, key, decision, now_s=now_s)

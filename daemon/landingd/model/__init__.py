@@ -5,9 +5,20 @@ Times are Unix seconds (`_s`, float) or nanoseconds (`_ns`, int); paths of data 
 landing root, because a file's name is bytes and need not be text.
 """
 
-from landingd.model.actions import Action, Condition, Dbt, ForEach, Notebook, PythonCall, RunJob, Script
+from landingd.model.actions import (
+    Action,
+    Condition,
+    Dbt,
+    ForEach,
+    Notebook,
+    PythonCall,
+    RunJob,
+    Script,
+    iteration_key,
+    loop_of,
+)
 from landingd.model.alerts import HealthRule, Notifications
-from landingd.model.files import Arrival, Facts, FileRef, Hint, Lease, Signature
+from landingd.model.files import Arrival, Facts, FileRef, Hint, Lease, Segment, Signature, Tail, TailState
 from landingd.model.jobs import Compute, Expectation, Ingest, Job, Parameter, Queue, Task
 from landingd.model.places import Place
 from landingd.model.plans import (
@@ -145,12 +156,15 @@ __all__ = [
     "SchemaEvolution",
     "Script",
     "ScriptPlan",
+    "Segment",
     "Signature",
     "SourceFile",
     "SqlCondition",
     "Stats",
     "TablePlan",
     "TableUpdate",
+    "Tail",
+    "TailState",
     "Task",
     "TaskState",
     "TimedOut",
@@ -160,6 +174,8 @@ __all__ = [
     "TriggerType",
     "ValueType",
     "Widget",
+    "iteration_key",
+    "loop_of",
     "path_of",
     "shown",
     "utc",

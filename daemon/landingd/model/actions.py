@@ -31,6 +31,16 @@ class ForEach:
     concurrency: int = 1
 
 
+def iteration_key(loop: str, number: int) -> str:
+    """The task key of a loop's iteration, counted from 0."""
+    return f"{loop}[{number}]"
+
+
+def loop_of(task_key: str) -> str | None:
+    """The loop that an iteration belongs to; None: it is the key of a plain task."""
+    return task_key.rpartition("[")[0] if task_key.endswith("]") else None
+
+
 @dataclass(frozen=True, slots=True)
 class RunJob:
     """A run of another job, waited for (Databricks: `run_job_task`)."""

@@ -1,7 +1,9 @@
 """File versions: what is seen of a file, and what is known of a version."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from landingd.model.states import FileAction, OnChange, OnDuplicate
 
@@ -37,6 +39,51 @@ class Lease(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of whole lines of a file that keeps growing: a version of its own."""
+
+    tail: int
+    """Which generation of which path: `Tail.tail_id`."""
+    start: int
+    """Bytes before it in the file."""
+    end: int
+
+
+class TailState(StrEnum):
+    """Where a generation of a growing file stands."""
+
+    GROWING = "growing"
+    """It stands at its path, as far as is known."""
+    ROTATED = "rotated"
+    """It lies beside its path under another name, and is read to its end."""
+    FINISHED = "finished"
+    """Everything of it was entered, or is lost. Left if the file grows nevertheless."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """One generation of a file that keeps growing: from a rotation or truncation of the path to the next."""
+
+    tail_id: int
+    job: str
+    path: bytes
+    """Below the landing root, where it was when it began."""
+    device: int
+    inode: int
+    """0: the file is not on disk any more."""
+    head: str = ""
+    """SHA-256 of its first `head_bytes` bytes, hex: tells it from another file with the same inode."""
+    head_bytes: int = 0
+    header: bytes | None = None
+    """Of CSV the header line with its line end. While `offset` is 0: that of the generation before it."""
+    offset: int = 0
+    """Bytes that have been entered, or were nothing to enter; whole lines only."""
+    state: TailState = TailState.GROWING
+    changed_s: float = 0.0
+    """When `offset` or `state` last changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the one pass over a version's bytes found besides their hash; kept for whoever loads it."""
 
@@ -50,6 +97,13 @@ class Facts:
     """Whether the content ends within double quotes, as far as the quick count can tell."""
     scientific: bool = False
     """Whether something like 4.4E+18 stands in it, as spreadsheets write long identifiers."""
+    segment: Segment | None = None
+    """Of a growing file: which stretch of it this version is."""
+
+    def __post_init__(self) -> None:
+        given: Any = self.segment
+        if isinstance(given, Mapping):  # as it comes out of the ledger's JSON
+            object.__setattr__(self, "segment", Segment(**given))
 
 
 @dataclass(frozen=True, slots=True)

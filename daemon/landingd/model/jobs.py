@@ -1,10 +1,10 @@
 """What a job file says: jobs, tasks, triggers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from landingd.model.actions import Action
+from landingd.model.actions import Action, ForEach, loop_of
 from landingd.model.alerts import HealthRule, Notifications
 from landingd.model.places import Place
 from landingd.model.states import OnViolation, RunIf, SchemaEvolution, ValueType, Widget
@@ -168,10 +168,14 @@ class Job:
         return next((t.on for t in self.triggers if isinstance(t.on, Continuous)), None)
 
     def task(self, task_key: str) -> Task:
-        """The task of that key; KeyError where there is none."""
+        """The task, or iteration of a loop, of that key; KeyError where there is none."""
+        loop_key = loop_of(task_key)
         for task in self.tasks:
-            if task.task_key == task_key:
-                return task
+            if task.task_key == (loop_key or task_key):
+                if loop_key is None:
+                    return task
+                if isinstance(task.action, ForEach):
+                    return replace(task.action.task, task_key=task_key)
         raise KeyError(task_key)
 
     def trigger(self, key: str) -> Trigger:

@@ -9,14 +9,17 @@ import asyncio
 import contextlib
 import math
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from landingd.edge.broker.link import Address, Link, LinkLost, Message, Refused, connect, tls_context
+from landingd.edge.broker.link import Address, Link, LinkLost, Message, Refused, Taker, connect, tls_context
 from landingd.errors import ConfigError
 
 FAREWELL_TIMEOUT_S = 2.0
+
+Serve = Callable[[Link], Coroutine[Any, Any, None]]
+"""What is done over a link for as long as it holds."""
 
 
 async def keep_connected(
@@ -25,19 +28,19 @@ async def keep_connected(
     client_id: str,
     will: Message,
     farewell: Message,
-    serve: Callable[[Link], Coroutine[Any, Any, None]],
+    serve: Sequence[Serve],
+    takers: Mapping[str, Taker] | None = None,
     backoff_min_s: float,
     backoff_max_s: float,
     on_state: Callable[[str], None],
-    on_message: Callable[[str, bytes], None] | None = None,
-    subscriptions: Sequence[str] = (),
 ) -> NoReturn:
-    """Connect, run `serve(link)`, and connect again when the link is lost, until cancelled.
+    """Connect, run each of `serve` side by side, and connect again when the link is lost, until cancelled.
 
-    When cancelled, `serve` is cancelled first and then `farewell` is published. `serve` may return; the link
-    stays. `on_state` is told each change in words: "connected with MQTT 5", "refused: Not authorized", "lost:
-    Connection refused". What comes out of here is an error of `serve` or `on_message` other than LinkLost,
-    and a ConfigError at the start if a certificate cannot be used.
+    The filters of `takers` are subscribed to on each link before anything is served; what comes in is handed to
+    the taker of its filter. One of `serve` may return; the link stays. When cancelled, `serve` is cancelled first
+    and then `farewell` is published. `on_state` is told each change in words: "connected with MQTT 5", "refused:
+    Not authorized", "lost: Connection refused". What comes out of here is an error of `serve` or of a taker other
+    than LinkLost, and a ConfigError at the start if a certificate cannot be used.
     """
     tls_context(address)
     loop = asyncio.get_running_loop()
@@ -49,7 +52,7 @@ async def keep_connected(
                 dialled = replace(address, protocol=link.protocol)
                 since_s = loop.time()
                 on_state(told := f"connected with MQTT {link.protocol}")
-                await _converse(link, serve, on_message, subscriptions, farewell)
+                await _converse(link, serve, takers or {}, farewell)
         except (LinkLost, ConfigError) as lost:
             if isinstance(lost, Refused):
                 dialled = address  # it may be another broker by now, and speak another version
@@ -60,20 +63,17 @@ async def keep_connected(
         await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - spreads load, hides nothing
 
 
-async def _converse(
-    link: Link,
-    serve: Callable[[Link], Coroutine[Any, Any, None]],
-    on_message: Callable[[str, bytes], None] | None,
-    subscriptions: Sequence[str],
-    farewell: Message,
-) -> None:
-    async def speak() -> None:
-        await link.subscribe(subscriptions)
-        await serve(link)
+async def _converse(link: Link, serve: Sequence[Serve], takers: Mapping[str, Taker], farewell: Message) -> None:
+    async def speak(one: Serve) -> None:
+        await asyncio.wait({subscribing})
+        subscribing.result()
+        await one(link)
 
     # Not a TaskGroup: one that is cancelled while a task of it fails raises the failure, and the cancellation,
     # a stop of the daemon, is forgotten.
-    tasks = [asyncio.create_task(link.listen(on_message)), asyncio.create_task(speak())]
+    subscribing = asyncio.create_task(link.subscribe(list(takers)))
+    tasks = [asyncio.create_task(link.listen(takers)), subscribing]
+    tasks += [asyncio.create_task(speak(one)) for one in serve]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:

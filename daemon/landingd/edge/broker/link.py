@@ -1,6 +1,6 @@
 """One connection to an MQTT broker: what goes out over it, what comes in, and how it ends.
 
-The only module that knows aiomqtt. Above it there are values (`Message`, `Address`), one `Link`, and one
+The only module that knows aiomqtt. Above it there are values (`Message`, `Incoming`, `Address`), one `Link`, and one
 kind of failure, `LinkLost`. Publishing is at QoS 1: a message is told of as published when the broker has
 acknowledged it, and it can arrive twice. A broker acknowledges also what its access list then drops; nobody
 can tell.
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 
 import aiomqtt
 import structlog
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from landingd.errors import ConfigError
 
@@ -46,6 +48,26 @@ class Message:
     topic: str
     payload: bytes
     retain: bool = False
+    correlation: bytes | None = None
+    """Tells whoever asked which question this answers (MQTT 5, section 3.3.2.3.6); older brokers cannot carry it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What somebody else has published."""
+
+    topic: str
+    payload: bytes
+    retained: bool = False
+    """The broker has kept it from before the subscription: nobody says this now."""
+    response_topic: str | None = None
+    """Where its sender waits for an answer (MQTT 5, section 3.3.2.3.5)."""
+    correlation: bytes | None = None
+    """What the answer is to carry."""
+
+
+Taker = Callable[[Incoming], None]
+"""Takes a message, at once: whoever has more to do does it elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +111,14 @@ class Link:
 
     async def publish(self, message: Message) -> None:
         """Return when the broker has acknowledged the message, or raise LinkLost."""
+        properties = None
+        if message.correlation is not None and self.protocol == "5":
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = message.correlation
         with _as_link_lost():
-            await self._client.publish(message.topic, message.payload, qos=1, retain=message.retain)
+            await self._client.publish(
+                message.topic, message.payload, qos=1, retain=message.retain, properties=properties
+            )
 
     async def publish_all(self, messages: Sequence[Message]) -> int:
         """Publish in this order, many at a time; return how many of the first are acknowledged.
@@ -129,12 +157,15 @@ class Link:
             if _number(code) >= REFUSED_FROM:
                 log.warning("broker_refused_subscription", topic=topic, reason=str(code))
 
-    async def listen(self, on_message: Callable[[str, bytes], None] | None = None) -> NoReturn:
-        """Hand over each message that comes in, until the link breaks: it ends with LinkLost, at once."""
+    async def listen(self, takers: Mapping[str, Taker] | None = None) -> NoReturn:
+        """Hand over each message that comes in to the takers of its topic, by topic filter, until the link breaks:
+        it ends with LinkLost, at once.
+        """
         with _as_link_lost():
             async for message in self._client.messages:
-                if on_message is not None and isinstance(message.payload, bytes):
-                    on_message(message.topic.value, message.payload)
+                for topics, take in (takers or {}).items():
+                    if message.topic.matches(topics):
+                        take(_incoming(message))
         raise LinkLost("the connection was closed")
 
 
@@ -157,6 +188,17 @@ async def connect(address: Address, *, will: Message, client_id: str) -> AsyncIt
 
 
 # --- what aiomqtt needs -----------------------------------------------------------------------------------
+
+
+def _incoming(message: aiomqtt.Message) -> Incoming:
+    said = message.properties  # of MQTT 5; each of them is there only where the sender has given it
+    return Incoming(
+        message.topic.value,
+        bytes(message.payload),
+        bool(message.retain),
+        getattr(said, "ResponseTopic", None),
+        getattr(said, "CorrelationData", None),
+    )
 
 
 class _HungUp(aiomqtt.MqttError):

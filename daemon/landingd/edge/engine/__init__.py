@@ -15,22 +15,25 @@ import fcntl
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import duckdb
 
-from landingd.edge.engine import selects
-from landingd.edge.engine.commits import committed_stats, high_water, message
-from landingd.edge.engine.lane import NO_CHECKS, EngineBrokenError, WriteLane
+from landingd.edge.engine import asking
+from landingd.edge.engine.asking import open_read_only, write_query
+from landingd.edge.engine.attempts import INTERRUPT_EVERY_S, Attempts
+from landingd.edge.engine.commits import committed_stats, high_water
+from landingd.edge.engine.computing import SETTABLE, Usual
+from landingd.edge.engine.faults import EngineBrokenError, message
+from landingd.edge.engine.lane import NO_CHECKS, WriteLane
 from landingd.edge.engine.loading import FileChecks
 from landingd.edge.engine.remembered import read_definitions, table_columns
 from landingd.edge.engine.sqltext import literal
-from landingd.errors import AlreadyRunningError, EngineError, RefusedError
-from landingd.model import AttemptKey, Committed, Failed, Interrupted, Outcome, Plan, Stats, TimedOut
+from landingd.errors import AlreadyRunningError, EngineError
+from landingd.model import AttemptKey, Outcome, Plan, Stats
 
 __all__ = [
     "NO_CHECKS",
@@ -44,9 +47,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-INTERRUPT_EVERY_S = 0.05
-"""An interrupt that lands between two statements is lost: it is repeated until the call returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,70 +71,54 @@ class Engine:
         self._root = root
         self._options = options
         self._lock_file = lock
-        self._lane = WriteLane(root.cursor(), options.scratch)
-        self._lane_free = asyncio.Lock()
-        self._lane_thread = ThreadPoolExecutor(1, thread_name_prefix="write-lane")
+        usual = Usual(options.threads, options.memory_limit)
+        self._lane = WriteLane(root.cursor(), options.scratch, usual)
+        self._attempts = Attempts(self._lane)
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="reader")
-        self._stopping = False
-        self._uncheckpointed = False
 
     # -- attempts --
 
-    async def execute(self, plan: Plan, *, timeout_s: float = 0.0, checks: FileChecks = NO_CHECKS) -> Outcome:
-        """Carry out one attempt in one transaction; never raises for what SQL or a file can do wrong.
+    async def execute(
+        self,
+        plan: Plan,
+        *,
+        timeout_s: float = 0.0,
+        checks: FileChecks = NO_CHECKS,
+        cancel: asyncio.Event | None = None,
+    ) -> Outcome:
+        """Carry out one attempt in one transaction; never raises for what SQL, a file or a function can do wrong.
 
-        `timeout_s` (0: none) counts from the moment the lane is free. `checks` answers what an ingest asks about
-        its files. Raises EngineBrokenError when the process has to start anew.
+        `timeout_s` (0: none) counts from the moment the lane is free; of a Python task its call counts, without its
+        wait for the lane. `checks` answers what an ingest asks about its files. When `cancel` is set the attempt ends
+        as Canceled: before the lane is free nothing is begun, and a COMMIT is never broken off. Raises
+        EngineBrokenError when the process has to start anew.
         """
-        done, late = await self._execute([plan], timeout_s, checks)
-        if isinstance(done, Interrupted) and late:
-            return TimedOut(after_s=timeout_s)
-        return Committed(done[0]) if isinstance(done, Sequence) else done
+        return await self._attempts.execute(plan, timeout_s=timeout_s, checks=checks, cancel=cancel)
 
-    async def execute_together(self, plans: Sequence[Plan], *, checks: FileChecks = NO_CHECKS) -> list[Outcome]:
+    async def execute_together(
+        self, plans: Sequence[Plan], *, checks: FileChecks = NO_CHECKS, cancel: asyncio.Event | None = None
+    ) -> list[Outcome]:
         """Carry out several attempts of one run, in this order, in one transaction.
 
-        Where any of them fails nothing of any stays, and all end as interrupted: each is to be tried alone.
+        Where any of them fails nothing of any stays, and all end as interrupted: each is to be tried alone. So do all
+        where one of them is a Python task, of which only its statements can be rolled back.
         """
-        done, _ = await self._execute(plans, 0.0, checks)
-        if isinstance(done, Sequence):
-            return [Committed(stats) for stats in done]
-        if isinstance(done, Interrupted):
-            return [done] * len(plans)
-        why = "rolled back with the other tasks of the run, each is tried alone now"
-        cause = f": {done.error}" if isinstance(done, Failed) else ""
-        return [Interrupted(crashed=False, why=why + cause)] * len(plans)
-
-    async def _execute(
-        self, plans: Sequence[Plan], timeout_s: float, checks: FileChecks
-    ) -> tuple[Sequence[Stats] | Outcome, bool]:
-        async with self._lane_free:
-            if self._stopping:
-                return Interrupted(crashed=False), False
-            self._uncheckpointed = True
-            loop = asyncio.get_running_loop()
-            work = loop.run_in_executor(self._lane_thread, self._lane.attempt, plans, checks)
-            late = await self._interrupt_if_late(work, timeout_s)
-            return await work, late
-
-    async def _interrupt_if_late(self, work: "asyncio.Future[Sequence[Stats] | Outcome]", timeout_s: float) -> bool:
-        deadline_s = asyncio.get_running_loop().time() + timeout_s
-        late = False
-        while True:
-            remaining_s = deadline_s - asyncio.get_running_loop().time() if timeout_s else None
-            late = late or (remaining_s is not None and remaining_s <= 0)
-            stop = late or self._stopping
-            if stop:
-                self._lane.interrupt()
-            wait_s = INTERRUPT_EVERY_S if stop else remaining_s
-            done, _ = await asyncio.wait({work}, timeout=min(wait_s or 0.5, 0.5))
-            if done:
-                return late
+        return await self._attempts.execute_together(plans, checks=checks, cancel=cancel)
 
     def interrupt_all(self) -> None:
         """Let the running attempt end as Interrupted, and every later one too (the daemon stops)."""
-        self._stopping = True
-        self._lane.interrupt()
+        self._attempts.interrupt_all()
+
+    async def checkpoint_if_idle(self) -> bool:
+        """Fold the log into the database while nobody waits for the lane; true when done."""
+        return await self._attempts.checkpoint_if_idle()
+
+    async def forget_commits(self, before_run_id: int, keep: Collection[int] = ()) -> int:
+        """Delete the commit rows of runs before this one (which stays), but those of the runs to keep; how many.
+
+        The newest run's stay in any case, since ids are handed out above it. Raises EngineError.
+        """
+        return await self._attempts.on_lane(lambda lane: lane.forget_commits(before_run_id, keep))
 
     # -- reading --
 
@@ -166,14 +150,29 @@ class Engine:
         """
         await self._read(lambda: write_query(self._root, sql, format_, to))
 
-    async def checkpoint_if_idle(self) -> bool:
-        """Fold the log into the database while nobody waits for the lane; true when done."""
-        if not self._uncheckpointed or self._lane_free.locked() or self._stopping:
-            return False
-        async with self._lane_free:
-            self._uncheckpointed = False
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._lane_thread, self._lane.checkpoint)
+    async def first_rows(self, sql: str, limit: int, *, timeout_s: float = 60.0) -> list[dict[str, Any]]:
+        """The first rows of one SELECT that only reads, JSON-ready (as task outputs are).
+
+        Raises RefusedError for anything but one such SELECT, EngineError where it fails or takes longer (0: may take
+        as long as it likes).
+        """
+        cursors: list[duckdb.DuckDBPyConnection] = []
+
+        def read() -> list[dict[str, Any]]:
+            with self._root.cursor() as cursor:
+                cursors.append(cursor)
+                return asking.first_rows(cursor, sql, limit)
+
+        reading = asyncio.ensure_future(self._read(read))
+        done, _ = await asyncio.wait({reading}, timeout=timeout_s or None)
+        if done:
+            return reading.result()
+        while not done:
+            for cursor in cursors:
+                cursor.interrupt()
+            done, _ = await asyncio.wait({reading}, timeout=INTERRUPT_EVERY_S)
+        reading.exception()
+        raise EngineError(f"took longer than {timeout_s:g} s", permanent=False)
 
     async def _with_cursor(self, read: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         def with_cursor() -> T:
@@ -187,9 +186,8 @@ class Engine:
 
     def close(self) -> None:
         """Close the warehouse; blocks until running calls have ended."""
-        self._lane_thread.shutdown()
+        self._attempts.close()
         self._readers.shutdown()
-        self._lane.close()
         self._root.close()
         self._lock_file.close()
 
@@ -245,46 +243,7 @@ def _lock_down(connection: duckdb.DuckDBPyConnection, directories: list[Path]) -
         "autoload_known_extensions = false",
         "autoinstall_known_extensions = false",
         "python_enable_replacements = false",
+        f"allowed_configs = [{', '.join(map(literal, SETTABLE))}]",
         "lock_configuration = true",
     ):
         connection.execute(f"SET {setting}").fetchall()
-
-
-def open_read_only(warehouse: Path) -> duckdb.DuckDBPyConnection:
-    """The warehouse of a daemon that does not run, for reading; raises EngineError. Writes nothing at all."""
-    try:
-        return duckdb.connect(warehouse, read_only=True, config={"temp_directory": ""})
-    except duckdb.Error as error:
-        raise EngineError(
-            f"{warehouse}: {message(error).splitlines()[0]}",
-            permanent=False,
-            hint="a daemon starts or stops just now? Then try again" if warehouse.exists() else "nothing is loaded yet",
-        ) from error
-
-
-def write_query(connection: duckdb.DuckDBPyConnection, sql: str, format_: str, to: Path) -> None:
-    """See Engine.query."""
-    options = {"csv": "FORMAT csv, HEADER", "json": "FORMAT json, ARRAY true", "parquet": "FORMAT parquet"}[format_]
-    with connection.cursor() as cursor:
-        text = _one_select(cursor, sql)
-        # Data-modifying CTEs look like a SELECT; a read-only transaction refuses them.
-        cursor.execute("BEGIN TRANSACTION READ ONLY").fetchall()
-        try:
-            cursor.execute(f"COPY ({text}\n) TO {literal(str(to))} ({options})").fetchall()
-        except duckdb.Error as error:
-            raise EngineError(message(error), permanent=True) from error
-        finally:
-            with suppress(duckdb.Error):
-                cursor.execute("ROLLBACK").fetchall()
-
-
-def _one_select(cursor: duckdb.DuckDBPyConnection, sql: str) -> str:
-    try:
-        statements = selects.parse(cursor, sql)
-    except EngineError as error:
-        if error.hint is None:
-            raise RefusedError("query takes one SELECT and nothing that writes") from error
-        raise
-    if len(statements) != 1:
-        raise RefusedError(f"query takes one SELECT, not {len(statements)} statements")
-    return str(cursor.extract_statements(sql)[0].query).rstrip().rstrip(";")

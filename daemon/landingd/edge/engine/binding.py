@@ -8,7 +8,7 @@ from typing import Self
 
 import duckdb
 
-from landingd.edge.engine import selects, tables
+from landingd.edge.engine import selects, statements
 from landingd.edge.engine.sqltext import ident, table_ident
 from landingd.errors import EngineError
 
@@ -152,7 +152,7 @@ class Binding:
         self._db.execute("BEGIN").fetchall()
         try:
             for statement in self._db.extract_statements(sql):
-                tables.check_script_statement(statement.type.name, statement.query)
+                statements.check(statement)
                 missing = set(statement.named_parameters) - set(parameters)
                 if missing:
                     return _undeclared(missing)

@@ -1,11 +1,14 @@
 """The commit rows: which attempts are in the warehouse, and what they did."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
 
 import duckdb
 
-from landingd.model import AttemptKey, ExpectationCount, FileLoad, Stats
+from landingd.model import AttemptKey, ExpectationCount, FileLoad, IngestPlan, Output, Plan, Stats, TablePlan
 
 
 def committed_stats(cursor: duckdb.DuckDBPyConnection, run_ids: Collection[int]) -> dict[AttemptKey, Stats]:
@@ -19,6 +22,43 @@ def committed_stats(cursor: duckdb.DuckDBPyConnection, run_ids: Collection[int])
     return {AttemptKey(row[0], row[1], row[2]): _stats(row[3]) for row in rows}
 
 
+def write_commits(
+    cursor: duckdb.DuckDBPyConnection, plans: Sequence[Plan], stats: Sequence[Stats], at: datetime
+) -> None:
+    """Write the attempts' commit rows, in the transaction that changes the data."""
+    cursor.execute(
+        """
+        INSERT INTO meta.commits
+        SELECT $run_id, unnest($task_keys), unnest($attempts), $job, unnest($tables), unnest($stats), $at
+        """,
+        {
+            "run_id": plans[0].key.run_id,
+            "task_keys": [plan.key.task_key for plan in plans],
+            "attempts": [plan.key.attempt for plan in plans],
+            "job": plans[0].job,
+            "tables": [plan.table if isinstance(plan, IngestPlan | TablePlan) else None for plan in plans],
+            "stats": [_text(one) for one in stats],
+            "at": at,
+        },
+    ).fetchall()
+
+
+def forget_commits(cursor: duckdb.DuckDBPyConnection, *, before_run_id: int, keep: Collection[int]) -> int:
+    """Delete the rows of runs before this one, but those to be kept; how many.
+
+    Never those of the newest run: the ledger must not hand out its id again.
+    """
+    deleted = cursor.execute(
+        """
+        DELETE FROM meta.commits
+        WHERE run_id < $before AND run_id NOT IN (SELECT unnest($keep))
+          AND run_id < (SELECT max(run_id) FROM meta.commits)
+        """,
+        {"before": before_run_id, "keep": sorted(keep) or [0]},
+    ).fetchall()
+    return int(deleted[0][0])
+
+
 def high_water(cursor: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """The highest run id and the highest file id in the warehouse."""
     row = cursor.execute(
@@ -27,14 +67,23 @@ def high_water(cursor: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     return (row[0], row[1]) if row else (0, 0)
 
 
-def message(error: Exception) -> str:
-    """What DuckDB says, without blank edges."""
-    return str(error).strip() or type(error).__name__
+def _text(stats: Stats) -> str:
+    # The output may be large, and most attempts have none: it is not copied, and said only where there is one.
+    fields: dict[str, Any] = asdict(replace(stats, output=_NONE))
+    del fields["output"]
+    if stats.output != _NONE:
+        fields["output"] = {"values": stats.output.values, "rows": stats.output.rows, "text": stats.output.text}
+    return json.dumps(fields)
 
 
 def _stats(text: str) -> Stats:
-    # Rows from before there were expectations lack some of the fields; what is not said has its usual value.
+    # Rows of earlier versions lack some of the fields; what is not said has its usual value.
     fields = json.loads(text)
     files = tuple(FileLoad(**f) for f in fields.get("files", ()))
     expectations = tuple(ExpectationCount(**e) for e in fields.get("expectations", ()))
-    return Stats(**(fields | {"files": files, "expectations": expectations}))
+    output = fields.get("output", {})
+    output = Output(**(output | {"rows": tuple(output.get("rows", ()))}))
+    return Stats(**(fields | {"files": files, "expectations": expectations, "output": output}))
+
+
+_NONE = Output()

@@ -4,19 +4,21 @@ Mostly one attempt is one transaction. The attempts of a small run may share one
 statements, and readers then see the layers move together.
 """
 
-import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
-from landingd.edge.engine import loading, tables
-from landingd.edge.engine.commits import committed_stats, message
+from landingd.edge.engine import loading, statements, tables
+from landingd.edge.engine.calls import Call
+from landingd.edge.engine.commits import committed_stats, forget_commits, write_commits
+from landingd.edge.engine.computing import Computing, Usual
+from landingd.edge.engine.faults import PERMANENT, EngineBrokenError, message
 from landingd.edge.engine.loading import FileChecks
 from landingd.edge.engine.remembered import Remembered
 from landingd.errors import EngineError
@@ -27,24 +29,12 @@ from landingd.model import (
     Interrupted,
     Outcome,
     Plan,
+    PythonPlan,
     ScriptPlan,
     SourceFile,
     Stats,
     TablePlan,
 )
-
-_PERMANENT = (
-    duckdb.BinderException,
-    duckdb.CatalogException,
-    duckdb.ParserException,
-    duckdb.SyntaxException,
-    duckdb.NotImplementedException,
-    duckdb.PermissionException,
-)
-
-
-class EngineBrokenError(Exception):
-    """DuckDB has invalidated the database (a failed checkpoint, a full disk): the process must start anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +46,8 @@ class _Try:
     remembered: Remembered
     now: datetime
     keep_rejects: bool
+    call: Call | None
+    """Of a Python task, which is alone in its transaction."""
     learnt: Mapping[str, "_Learnt"] = field(default_factory=dict[str, "_Learnt"])
     """What earlier tries showed, by table."""
 
@@ -73,8 +65,9 @@ class _Learnt:
 class WriteLane:
     """Everything that writes. Its methods run on one thread; only `interrupt` may be called from another."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, scratch: Path, usual: Usual) -> None:
         self._cursor = cursor
+        self._computing = Computing(cursor, usual)
         self._scratch = scratch
         self._commit_gate = threading.Lock()
         self._interruptible = False
@@ -86,13 +79,14 @@ class WriteLane:
         self._dirty: set[str] = set()
         """Tables whose files have had rows that do not parse: for them the reader keeps rejects from the start."""
 
-    def attempt(self, plans: Sequence[Plan], checks: FileChecks) -> Sequence[Stats] | Outcome:
-        """Carry out the plans in one transaction: what each did, or why nothing of them stayed.
+    def attempt(self, plans: Sequence[Plan], checks: FileChecks, call: Call | None = None) -> Sequence[Stats] | Outcome:
+        """Carry out the plans, all of one job, in one transaction: what each did, or why nothing of them stayed.
 
         Raises nothing but EngineBrokenError.
         """
         try:
-            return self._without_unreadable_files(plans, checks)
+            with self._computing.of(plans[0].compute):
+                return self._without_unreadable_files(plans, checks, call)
         except duckdb.InterruptException:
             return Interrupted(crashed=False)
         except duckdb.FatalException as error:
@@ -104,7 +98,7 @@ class WriteLane:
             reads_files = any(isinstance(plan, IngestPlan) and plan.files for plan in plans)
             return Failed(message(error), isolate=reads_files)
         except duckdb.Error as error:
-            return Failed(message(error), permanent=isinstance(error, _PERMANENT))
+            return Failed(message(error), permanent=isinstance(error, PERMANENT))
 
     def interrupt(self) -> None:
         """Interrupt the attempt, unless it is committing: what an interrupted COMMIT did nobody could tell."""
@@ -126,9 +120,20 @@ class WriteLane:
             return False
         return True
 
+    def forget_commits(self, before_run_id: int, keep: Collection[int]) -> int:
+        """Delete the commit rows of old runs; how many."""
+        try:
+            return forget_commits(self._cursor, before_run_id=before_run_id, keep=keep)
+        except duckdb.FatalException as error:
+            raise EngineBrokenError(str(error)) from error
+        except duckdb.Error as error:
+            raise EngineError(message(error), permanent=False) from error
+
     # -- one transaction --
 
-    def _without_unreadable_files(self, plans: Sequence[Plan], checks: FileChecks) -> Sequence[Stats] | Outcome:
+    def _without_unreadable_files(
+        self, plans: Sequence[Plan], checks: FileChecks, call: Call | None
+    ) -> Sequence[Stats] | Outcome:
         """Run the transaction; where it has to begin anew, again, knowing what the last try has shown."""
         learnt: dict[str, _Learnt] = {plan.table: _Learnt() for plan in plans if isinstance(plan, IngestPlan)}
         while True:
@@ -136,7 +141,7 @@ class WriteLane:
             now = datetime.now(UTC).replace(tzinfo=None)
             keep_rejects = not self._dirty.isdisjoint(learnt)
             try:
-                return self._transaction(_Try(plans, checks, remembered, now, keep_rejects, learnt))
+                return self._transaction(_Try(plans, checks, remembered, now, keep_rejects, call, learnt))
             except _TableTryAgainError as again:
                 learnt[again.table].settled |= again.cause.settled
                 learnt[again.table].widened |= again.cause.widened
@@ -153,7 +158,9 @@ class WriteLane:
         self._interruptible = True
         try:
             stats = [self._timed_work(attempt, plan) for plan in attempt.plans]
-            self._write_commits(attempt, stats)
+            # No single commit covers the warehouse and the ledger. The transaction that changes the data also writes
+            # these rows; after a crash they are the truth, and the ledger is made to agree.
+            write_commits(self._cursor, attempt.plans, stats, attempt.now)
         except BaseException:
             self._close_gate()
             with suppress(duckdb.Error):
@@ -164,9 +171,8 @@ class WriteLane:
             self._cursor.execute("COMMIT").fetchall()
         except duckdb.Error as error:
             return self._after_unclear_commit(attempt, error)
-        if not any(isinstance(plan, ScriptPlan) for plan in attempt.plans):
-            self.remembered = attempt.remembered
-            self._publish_columns(attempt.remembered)
+        self.remembered = attempt.remembered
+        self._publish_columns(attempt.remembered)
         return stats
 
     def _publish_columns(self, remembered: Remembered) -> None:
@@ -188,7 +194,10 @@ class WriteLane:
             case TablePlan():
                 return tables.refresh(self._cursor, plan, attempt.remembered)
             case ScriptPlan():
-                return tables.run_script(self._cursor, plan)
+                return statements.run_script(self._cursor, plan, attempt.remembered)
+            case PythonPlan():
+                assert attempt.call is not None  # noqa: S101 -- begun by the engine
+                return attempt.call.finish(self._cursor, attempt.remembered)
 
     def _ingest(self, attempt: _Try, plan: IngestPlan) -> Stats:
         learnt = attempt.learnt[plan.table]
@@ -210,7 +219,8 @@ class WriteLane:
         mine = {f.file_id for f in plan.files}
         settled = [load for file_id, load in learnt.settled.items() if file_id in mine]
         stats = _account((*ingest.loads.values(), *settled, *plan.unusable))
-        return replace(stats, expectations=ingest.expectations)
+        changed = bool(ingest.fresh or ingest.left or plan.retract)
+        return replace(stats, expectations=ingest.expectations, changed=changed)
 
     def _learn_culprits(self, plans: Sequence[Plan], learnt: Mapping[str, _Learnt], checks: FileChecks) -> bool:
         """Find the files that make a reader fail; false if there are none."""
@@ -242,26 +252,6 @@ class WriteLane:
         finally:
             for link in reading.iterdir():
                 link.unlink()
-
-    def _write_commits(self, attempt: _Try, stats: Sequence[Stats]) -> None:
-        # No single commit covers the warehouse and the ledger. The transaction that changes the data also writes
-        # these rows; after a crash they are the truth, and the ledger is made to agree.
-        plans = attempt.plans
-        self._cursor.execute(
-            """
-            INSERT INTO meta.commits
-            SELECT $run_id, unnest($task_keys), unnest($attempts), $job, unnest($tables), unnest($stats), $at
-            """,
-            {
-                "run_id": plans[0].key.run_id,
-                "task_keys": [plan.key.task_key for plan in plans],
-                "attempts": [plan.key.attempt for plan in plans],
-                "job": plans[0].job,
-                "tables": [None if isinstance(plan, ScriptPlan) else plan.table for plan in plans],
-                "stats": [json.dumps(asdict(one)) for one in stats],
-                "at": attempt.now,
-            },
-        ).fetchall()
 
     def _after_unclear_commit(self, attempt: _Try, error: duckdb.Error) -> Sequence[Stats] | Outcome:
         if isinstance(error, duckdb.FatalException):

@@ -1,8 +1,8 @@
 """What the write lane need not ask the warehouse again.
 
 Asking DuckDB's catalog costs more than loading a small file. The lane is the only writer, so what it has read or
-written it may remember: changed together with the data inside a transaction, and forgotten whenever a transaction does
-not commit, or runs a script that may change anything.
+written it may remember: changed together with the data inside a transaction, read anew where statements that people
+wrote have changed a table's shape, and forgotten whenever a transaction does not commit.
 """
 
 from dataclasses import dataclass, field
@@ -31,6 +31,11 @@ class Remembered:
             newest_file=dict(newest),
             made_by={table.casefold(): made for table, made in read_definitions(cursor).items()},
         )
+
+    def renew(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Ask again, inside the transaction: tables may have other columns now, be gone, or be new."""
+        now = self.read(cursor)
+        self.columns, self.newest_file, self.made_by = now.columns, now.newest_file, now.made_by
 
 
 def table_columns(cursor: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:

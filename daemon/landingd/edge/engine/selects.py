@@ -32,6 +32,13 @@ def _where(sql: str, answer: Tree) -> str | None:
     return f"at line {line} of the SQL file"
 
 
+def up_to_its_end(select: str) -> str:
+    """Without the semicolon, and the comments after it, that a SELECT in brackets may not have."""
+    text = select.encode()
+    ends = [offset for offset, _ in duckdb.tokenize(select) if text[offset : offset + 1] == b";"]
+    return text[: ends[0]].decode() if ends else select
+
+
 def filtered_by_file(cursor: duckdb.DuckDBPyConnection, select: str, *, file_ids: Sequence[int] | None) -> str:
     """The same SELECT with the lineage column `_file_id`, over the rows of these file versions (None: of all).
 

@@ -1,24 +1,16 @@
-"""Refresh a table from its SELECT, or run a script, inside the attempt's transaction."""
+"""Refresh a table from its SELECT, inside the attempt's transaction."""
 
-import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import duckdb
 
-from landingd.edge.engine import expectations, loading
+from landingd.edge.engine import expectations, loading, statements
 from landingd.edge.engine.expectations import Filled, Removed
 from landingd.edge.engine.remembered import Remembered
-from landingd.edge.engine.selects import filtered_by_file
+from landingd.edge.engine.selects import filtered_by_file, up_to_its_end
 from landingd.edge.engine.sqltext import table_ident
-from landingd.errors import EngineError
-from landingd.model import OnViolation, RefreshMode, ScriptPlan, Stats, TablePlan
-
-SCRIPT_STATEMENTS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "ALTER", "DROP"})
-"""What a script may hold. Above all no COMMIT: it would end the attempt's transaction half way (measured)."""
-
-
-_COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
-_NAMES_META = re.compile(r'\bmeta"?\s*\.', re.IGNORECASE)
+from landingd.model import OnViolation, RefreshMode, Stats, TablePlan
 
 
 def refresh(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Remembered) -> Stats:
@@ -39,38 +31,8 @@ def refresh(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Reme
     return _rebuild(cursor, plan, remembered)
 
 
-def run_script(cursor: duckdb.DuckDBPyConnection, plan: ScriptPlan) -> Stats:
-    """Run the statements one by one; raises EngineError for a kind that a script may not hold."""
-    rows_out = 0
-    for statement in cursor.extract_statements(plan.sql):
-        kind = statement.type.name
-        check_script_statement(kind, statement.query)
-        cursor.execute(statement, _bound(statement.named_parameters, plan.parameters)).fetchall()
-        if kind in {"INSERT", "UPDATE", "DELETE", "MERGE_INTO"}:
-            rows_out += max(cursor.rowcount, 0)
-    return Stats(rows_out=rows_out, how="script")
-
-
-def check_script_statement(kind: str, text: str) -> None:
-    """Refuse what would break the attempt's transaction or landingd's own bookkeeping."""
-    if kind not in SCRIPT_STATEMENTS:
-        raise EngineError(
-            f"a script may not hold a {kind.replace('_', ' ')} statement",
-            permanent=True,
-            hint="the attempt is one transaction, opened and committed by landingd",
-        )
-    if kind != "SELECT" and _NAMES_META.search(_COMMENT.sub(" ", text)):
-        raise EngineError("a script may read the schema meta, not write to it", permanent=True)
-
-
-def _bound(names: object, parameters: Mapping[str, str]) -> dict[str, str]:
-    """Only the parameters that the statement names: DuckDB takes no others."""
-    wanted = set(names) if isinstance(names, (list, set, tuple, frozenset, dict)) else set()
-    return {name: value for name, value in parameters.items() if name in wanted}
-
-
 def _select_parameters(cursor: duckdb.DuckDBPyConnection, plan: TablePlan) -> dict[str, str]:
-    return _bound(cursor.extract_statements(plan.select)[0].named_parameters, plan.parameters)
+    return statements.bound(cursor.extract_statements(plan.select)[0].named_parameters, plan.parameters)
 
 
 def _rebuild(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Remembered) -> Stats:
@@ -99,16 +61,9 @@ def _make(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str, param
     if not expectations.remove_rows(plan.expectations):
         rows_out = cursor.execute(f"{made} {select}", parameters).fetchall()[0][0]
         return Filled(rows_out, expectations.check_standing(cursor, plan) if plan.expectations else ())
-    select = _up_to_its_end(select)
+    select = up_to_its_end(select)
     cursor.execute(f"{made} (\n{select}\n) WITH NO DATA", parameters).fetchall()
     return expectations.fill(cursor, plan, select, parameters)
-
-
-def _up_to_its_end(select: str) -> str:
-    """Without the semicolon, and the comments after it, that a SELECT in brackets may not have."""
-    text = select.encode()
-    ends = [offset for offset, _ in duckdb.tokenize(select) if text[offset : offset + 1] == b";"]
-    return text[: ends[0]].decode() if ends else select
 
 
 def _append(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Remembered) -> Stats:
@@ -124,7 +79,7 @@ def _append(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Reme
         added = _add(cursor, plan, select)
         _copy_loads(cursor, plan, gained, added.removed)
     how = f"append {_files(len(gained))}" + (f", remove {len(lost)}" if lost else "")
-    return _stats(plan, added, how)
+    return replace(_stats(plan, added, how), changed=bool(gained or lost))
 
 
 def _add(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str) -> Filled:

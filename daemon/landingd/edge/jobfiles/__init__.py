@@ -7,11 +7,14 @@ checks its graph and its references too, and runs nothing while there are proble
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from landingd.edge.jobfiles import jobs as jobs_of_file
-from landingd.edge.jobfiles.tree import Source
+from landingd.edge.jobfiles.bundles import Choice, File, jobs_of
+from landingd.edge.jobfiles.fields import Fields, is_outside
+from landingd.edge.jobfiles.tree import Keyed, Source, parse
 from landingd.errors import Problem, in_order
 from landingd.model import Job, shown
 
@@ -53,9 +56,78 @@ def read_job(file: Path, *, shown_root: Path | None = None) -> Read:
     source = Source(file, _shown(file, shown_root), _shown(file.parent, shown_root))
     text = _text(source)
     jobs = [] if text is None else jobs_of_file.read(text, source)
-    # An alias, or a file that is one long line, says the same of one line twice, if with another hint.
-    told = {(problem.line, problem.what): problem for problem in reversed(source.problems)}
-    return jobs, in_order(told.values())
+    return jobs, in_order(_told(source))
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRead:
+    """What a bundle says: its jobs as far as they could be read, and what of them would not run here."""
+
+    jobs: list[Job]
+    problems: list[Problem]
+    sound: frozenset[str]
+    """Names of the jobs in which the reading found nothing wrong."""
+
+
+def read_bundle(
+    file: Path, variables: Mapping[str, str], target: str | None, *, shown_root: Path | None = None
+) -> BundleRead:
+    """The jobs of an asset bundle as it is: `databricks.yml` and the files that it includes.
+
+    `variables` are laid over those of the target, and these over the defaults; without a target it is the bundle's
+    default one. What is only about the bundle's way to a workspace is passed over.
+    """
+    sources: list[Source] = []
+    files = _bundle_files(file, shown_root, sources)
+    nodes = jobs_of(files, Choice(variables, target)) if files else []
+    jobs: list[Job] = []
+    sound: set[str] = set()
+    for node in nodes:
+        before = len(node.source.problems)
+        jobs.append(job := jobs_of_file.read_job(node.node, node.source, name=node.key))
+        if node.whole and len(node.source.problems) == before:
+            sound.add(job.name)
+    problems = [problem for source in sources for problem in _told(source)]
+    if not nodes and not problems:
+        problems.append(Problem(_shown(file, shown_root), 0, "there is no job in this bundle"))
+    problems += _same_names(jobs)
+    return BundleRead(sorted(jobs, key=lambda job: job.name), in_order(problems), frozenset(sound))
+
+
+def _bundle_files(file: Path, shown_root: Path | None, sources: list[Source]) -> list[File]:
+    """The bundle's own file and those that it includes, by name."""
+    top = _bundle_file(file, file.parent, shown_root, sources)
+    if top is None:
+        return []
+    fields = Fields(top.root, top.source, called="a bundle")
+    found: dict[Path, None] = {}
+    for word in fields.texts("include") or ():
+        if is_outside(word.text) or not word.text:
+            top.source.wrong(word.line, f"{word.text!r} is not below the bundle's folder")
+            continue
+        matches = sorted(path for path in file.parent.glob(word.text) if path.is_file())
+        if not matches:
+            top.source.wrong(word.line, f"no file matches {word.text!r}")
+        found |= dict.fromkeys(matches)
+    included = [_bundle_file(path, file.parent, shown_root, sources) for path in found if path != file]
+    return [top, *(one for one in included if one is not None)]
+
+
+def _bundle_file(file: Path, root: Path, shown_root: Path | None, sources: list[Source]) -> File | None:
+    source = Source(file, _shown(file, shown_root), _shown(file.parent, shown_root), root=root)
+    sources.append(source)
+    text = _text(source)
+    node = None if text is None else parse(text, source)
+    if isinstance(node, Keyed):
+        return File(node, source)
+    if node is not None:
+        source.wrong(node.line, f"a bundle must be a mapping, found {node}")
+    return None
+
+
+def _told(source: Source) -> Iterable[Problem]:
+    """An alias, or a file that is one long line, says the same of one line twice, if with another hint."""
+    return {(problem.line, problem.what): problem for problem in reversed(source.problems)}.values()
 
 
 def _read_child(child: Path, shown_root: Path | None) -> Read:

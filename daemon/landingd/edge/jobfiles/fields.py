@@ -5,18 +5,22 @@ what nobody asked for by the end is a fault, and all faults are collected, not o
 reads as if it were left out, so that the reading can go on.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import TypeVar
 
+from landingd.edge.jobfiles.refused import Refusal
 from landingd.edge.jobfiles.tree import Entry, Keyed, Listed, Node, Scalar, Source
 from landingd.errors import did_you_mean
 
 SECONDS_MAX = 10**9
 E = TypeVar("E", bound=StrEnum)
 _NOWHERE: Mapping[str, str] = {}
+_NOTHING: Mapping[str, Refusal] = {}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?)(i?)b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Fields:
 
     def __init__(self, node: Node, source: Source, *, called: str) -> None:
         self.source = source
+        self.called = called
         self.line = node.line
         self._is_mapping = isinstance(node, Keyed)
         self._entries = node.entries if isinstance(node, Keyed) else {}
@@ -60,24 +65,40 @@ class Fields:
         """A fault at the line of this key, or of the mapping if the key is not there."""
         self.source.wrong(self._entries[key].line if key in self._entries else self.line, what, hint)
 
-    def done(self, *, later: Collection[str] = (), elsewhere: Mapping[str, str] = _NOWHERE) -> None:
-        """All keys have been asked for, so any other is a fault; those in `later` are not misspelt.
+    def done(self, *, refused: Mapping[str, Refusal] = _NOTHING, elsewhere: Mapping[str, str] = _NOWHERE) -> None:
+        """All keys have been asked for, so any other is a fault.
 
-        `elsewhere`: keys that are right in another place, and where that is.
+        `refused`: keys that mean something to Databricks and nothing here, and why. `elsewhere`: keys that are right
+        in another place, and where that is.
         """
         for key, entry in self._entries.items():
             if key in self._known:
                 continue
-            if key in later:
-                self.source.wrong(entry.line, f"{key!r} is not supported yet")
-            elif key in elsewhere:
+            if key in elsewhere:
                 self.source.wrong(entry.line, f"{key!r} does not belong here", f"it belongs in {elsewhere[key]}")
+            elif key in refused:
+                self.refuse(key, refused[key])
             else:
                 self.source.wrong(entry.line, f"unknown key {key!r}", did_you_mean(key, self._known))
 
+    def refuse(self, key: str, refusal: Refusal) -> None:
+        """Say why a key of Databricks means nothing here."""
+        self.wrong(key, f"{key!r} means nothing here: {refusal.reason}", refusal.hint)
+
+    def means_nothing(self, keys: Iterable[str], what: str, hint: str | None = None) -> None:
+        """Those of the keys that are given would be ignored without a word."""
+        for key in keys:
+            if key in self._entries:
+                self.wrong(key, f"{key!r} means nothing {what}", hint)
+
     # --- one value ---
 
-    def text(self, key: str) -> str | None:
+    def fields(self, key: str) -> "Fields | None":
+        """A mapping within this one; None where it is left out."""
+        entry = self.entry(key)
+        return None if entry is None else Fields(entry.node, self.source, called=repr(key))
+
+    def text(self, key: str, *, references: bool = False) -> str | None:
         """A text; a plain number is none."""
         scalar = self._scalar(key, "text")
         if scalar is None:
@@ -86,7 +107,20 @@ class Fields:
             hint = "put it in quotes" if scalar.value is not None else None
             self._mistyped(key, "text", scalar, hint)
             return None
-        return scalar.value if self._without_reference(scalar.text, scalar.line) else None
+        return scalar.value if references or self._without_reference(scalar.text, scalar.line) else None
+
+    def needed(self, key: str, why: str, hint: str | None = None) -> str:
+        """A text that must be there and not be empty; "" where it is not, which is a problem."""
+        text = self.text(key)
+        if self.lacks(key) or text == "":
+            self.wrong(key, why, hint)
+        return text or ""
+
+    def operand(self, key: str) -> str:
+        """A text that may hold references; a plain number or boolean stands for the text that it was written as."""
+        entry = self.entry(key)
+        word = None if entry is None else self.word(entry.node, repr(key), references=True)
+        return word.text if word else ""
 
     def pattern(self, key: str) -> str | None:
         """A glob for the names of files."""
@@ -122,6 +156,24 @@ class Fields:
             return float(scalar.value)
         return default
 
+    def size(self, key: str) -> int:
+        """Bytes, as a number or as a text like "10mb"; 0 if the key is left out."""
+        scalar = self._scalar(key, "a size")
+        if scalar is None:
+            return 0
+        if isinstance(scalar.value, int) and not isinstance(scalar.value, bool):
+            return scalar.value if self._within(key, scalar, scalar.value, 1, 1 << 50) else 0
+        bytes_ = size_of(scalar.text) if isinstance(scalar.value, str) else None
+        if bytes_:
+            return bytes_
+        self._mistyped(key, "a size", scalar, 'for example "512mb" or "1GB", or a number of bytes')
+        return 0
+
+    def size_text(self, key: str) -> str:
+        """A size as DuckDB reads it; "" if the key is left out."""
+        size = self.size(key)
+        return f"{size}B" if size else ""
+
     def choice(self, key: str, known: Sequence[str], *, later: Collection[str] = ()) -> str:
         """One of the known words; the first of them if the key is left out."""
         text = self.text(key)
@@ -150,13 +202,13 @@ class Fields:
         self._mistyped(key, "a list", entry.node)
         return ()
 
-    def texts(self, key: str) -> tuple[Word, ...] | None:
+    def texts(self, key: str, *, references: bool = False) -> tuple[Word, ...] | None:
         """A text or a list of texts. A plain number or boolean stands for the text that it was written as."""
         entry = self.entry(key)
         if entry is None:
             return None
         items = entry.node.items if isinstance(entry.node, Listed) else (entry.node,)
-        return tuple(word for item in items if (word := self.word(item, f"{key!r}")))
+        return tuple(word for item in items if (word := self.word(item, f"{key!r}", references=references)))
 
     def texts_by_key(self, key: str, *, references: bool = False) -> dict[str, Word]:
         """A mapping of texts, with the lines of their keys; plain numbers as in `texts`."""
@@ -204,9 +256,18 @@ class Fields:
     def _without_reference(self, text: str, line: int) -> bool:
         if "{{" not in text:
             return True
-        what = f"{text!r} holds a reference, which is resolved in a task's 'parameters' only"
-        self.source.wrong(line, what, "give the task a parameter, and use that")
+        what = f"{text!r} holds a reference, which is resolved in the values that a task gets, and not here"
+        self.source.wrong(line, what, "parameters, arguments, inputs and operands of tasks may hold references")
         return False
+
+
+def size_of(text: str) -> int | None:
+    """The bytes that a text like "10mb" or "1.5 GiB" stands for; None: it is no size. k is 1000, Ki 1024."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        return None
+    power = " kmgt".index(match[2].lower() or " ")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
 def is_outside(path: str) -> bool:

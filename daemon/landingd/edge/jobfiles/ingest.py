@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from itertools import accumulate
 
-from landingd.edge.jobfiles import later
+from landingd.edge.jobfiles import refused
 from landingd.edge.jobfiles.fields import Fields, Word
 from landingd.edge.jobfiles.options import read_options
 from landingd.edge.jobfiles.tree import Keyed
@@ -26,18 +26,21 @@ def read_ingest(task: Fields) -> Ingest | None:
     if fields.entry("schema") is not None and fields.entry("schema_hints") is not None:
         fields.wrong("schema_hints", "stands beside 'schema', which gives all the columns", "leave one of them out")
     ingest = Ingest(
-        format=fields.choice("format", FORMATS, later=later.FORMATS),
+        format=fields.choice("format", FORMATS, later=refused.FORMATS_LATER),
         pattern=fields.pattern("pattern") or usual.pattern,
         delimiter=_delimiter(fields),
         schema_hints=_columns(fields, "schema") or _columns(fields, "schema_hints"),
         schema_is_whole=fields.entry("schema") is not None,
-        schema_evolution=fields.member("schema_evolution", SchemaEvolution, later=later.SCHEMA_EVOLUTIONS),
+        schema_evolution=fields.member("schema_evolution", SchemaEvolution, later=refused.SCHEMA_EVOLUTIONS_LATER),
         rename=_renames(fields),
         max_rejected_percent=fields.number("max_rejected_percent", default=usual.max_rejected_percent, most=100),
         nulls=usual.nulls if nulls is None else tuple(word.text for word in nulls),
+        tail=fields.flag("tail", default=False),
     )
     ingest = _with_read_options(fields, ingest)
-    fields.done(later=later.INGEST, elsewhere=later.ELSEWHERE["ingest"])
+    if ingest.tail and ingest.format == "parquet":
+        fields.wrong("tail", "a parquet file does not grow by whole lines", "'tail' is for csv and json (NDJSON)")
+    fields.done(refused=refused.INGEST, elsewhere=refused.ELSEWHERE["ingest"])
     return ingest
 
 

@@ -16,15 +16,36 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
+from landingd.edge.ledger.alerts import AlertVerbs
+from landingd.edge.ledger.backfills import BackfillVerbs
 from landingd.edge.ledger.cleaning import Begun, CleaningVerbs, Held
 from landingd.edge.ledger.files import FileVerbs, KnownFile
-from landingd.edge.ledger.loads import LoadVerbs
+from landingd.edge.ledger.loads import LoadVerbs, PendingFile
+from landingd.edge.ledger.loops import LoopVerbs
 from landingd.edge.ledger.outbox import Notice, OutboxVerbs
+from landingd.edge.ledger.retention import RetentionVerbs
 from landingd.edge.ledger.roots import RootVerbs
-from landingd.edge.ledger.runs import RunRow, RunVerbs, TaskRow
+from landingd.edge.ledger.runs import RunRow, RunVerbs
+from landingd.edge.ledger.tasks import TaskEntry, TaskRow, TaskVerbs, UpstreamRow
+from landingd.edge.ledger.triggers import TableVersion, TriggerRow, TriggerVerbs
 from landingd.errors import LandingdError
 
-__all__ = ["Begun", "Held", "KnownFile", "Ledger", "LedgerError", "LedgerThread", "Notice", "RunRow", "TaskRow"]
+__all__ = [
+    "Begun",
+    "Held",
+    "KnownFile",
+    "Ledger",
+    "LedgerError",
+    "LedgerThread",
+    "Notice",
+    "PendingFile",
+    "RunRow",
+    "TableVersion",
+    "TaskEntry",
+    "TaskRow",
+    "TriggerRow",
+    "UpstreamRow",
+]
 
 T = TypeVar("T")
 SCHEMA_VERSION = 3
@@ -34,12 +55,26 @@ class LedgerError(LandingdError):
     """The ledger file is not one that this version can use."""
 
 
-class Ledger(FileVerbs, LoadVerbs, RunVerbs, CleaningVerbs, RootVerbs, OutboxVerbs):
+class Ledger(
+    FileVerbs,
+    LoadVerbs,
+    RunVerbs,
+    TaskVerbs,
+    LoopVerbs,
+    TriggerVerbs,
+    AlertVerbs,
+    BackfillVerbs,
+    CleaningVerbs,
+    RetentionVerbs,
+    RootVerbs,
+    OutboxVerbs,
+):
     """The verbs. Every method runs on the ledger's thread, inside a transaction that the caller opened."""
 
     def __init__(self, connection: sqlite3.Connection, *, keep_notices: bool) -> None:
         self._db = connection
         self._keep_notices = keep_notices
+        self.ended = []
 
     def never_below(self, *, run_id: int, file_id: int) -> None:
         """Ids that the warehouse has seen are never handed out again, whatever became of this file."""
@@ -104,6 +139,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         )
     if version < SCHEMA_VERSION:
         _bring_up(db, version)
+    views = resources.files(__package__).joinpath("views.sql").read_text(encoding="utf-8")
+    db.executescript(f"BEGIN;\n{views}\nCOMMIT;")
     db.execute("PRAGMA foreign_keys = ON")
     return db
 

@@ -3,11 +3,21 @@
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from landingd.edge.ledger.files import signature_of
 from landingd.model import AttemptKey, Facts, FileAction, FileLoad, FileRef
 
 Row = sqlite3.Row
+
+
+@dataclass(frozen=True, slots=True)
+class PendingFile:
+    """A version with which the next run has to do something."""
+
+    file_id: int
+    path: bytes
+    size: int
 
 
 class LoadVerbs:
@@ -83,6 +93,22 @@ class LoadVerbs:
             (job, limit),
         )
         return [row["file_id"] for row in rows]
+
+    def pending(self, job: str, limit: int) -> list[PendingFile]:
+        """The same, with where they are and how large."""
+        rows = self._db.execute(
+            "SELECT file_id, path, size FROM files WHERE job = ? AND wanted IS NOT NULL AND cleaning IS NULL "
+            "ORDER BY file_id LIMIT ?",
+            (job, limit),
+        )
+        return [PendingFile(row["file_id"], row["path"], row["size"]) for row in rows]
+
+    def last_arrival_s(self, job: str) -> float | None:
+        """When the newest of them was complete."""
+        row = self._db.execute(
+            "SELECT max(complete_at_s) AS s FROM files WHERE job = ? AND wanted IS NOT NULL", (job,)
+        ).fetchone()
+        return row["s"] if row else None
 
     def turns(self, file_ids: Collection[int]) -> list[tuple[int, int]]:
         """How often each of these was given to a run: `(file_id, turns)`."""

@@ -1,13 +1,15 @@
-"""The verbs about runs, their tasks and attempts."""
+"""The verbs about runs: accepted once, started, ended, repaired."""
 
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from landingd.model import AttemptKey, ExpectationCount, Result, RunState, Stats, TaskState, TriggerType
+from landingd.model import Result, RunRequest, RunState, TriggerType
 
 Row = sqlite3.Row
+_OPEN = "state IN ('QUEUED', 'RUNNING', 'TERMINATING')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,53 +25,69 @@ class RunRow:
     repairs: int
     queued_at_s: float
     started_at_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRow:
-    """A task of a run, as stored."""
-
-    task_key: str
-    depends_on: tuple[str, ...]
-    state: TaskState
-    result: Result | None
-    attempts: int
-    failures: int
-    crashes: int
-    started_at_s: float | None
-    retry_at_s: float | None
-    error: str | None
+    trigger: str | None = None
+    info: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    only: tuple[str, ...] = ()
+    priority: int = 0
+    parent: tuple[int, str] | None = None
+    depth: int = 0
+    has_files: bool = False
+    ending: Result | None = None
+    """Of a TERMINATING run: the result that it will have."""
+    error: str | None = None
+    resumed_at_s: float | None = None
+    """When it was last started, first or by a repair."""
 
 
 class RunVerbs:
-    """What can happen to a run or a task, and what can be asked of one. See Ledger."""
+    """What can happen to a run, and what can be asked of one. See Ledger."""
 
     _db: sqlite3.Connection
+    ended: list[int]
+    """Runs that were ended in this transaction."""
 
     def add_run(
         self,
         job: str,
-        trigger_type: TriggerType,
-        trigger_key: str,
+        request: RunRequest,
         *,
         parameters: Mapping[str, str],
-        tasks: Sequence[tuple[str, tuple[str, ...]]],
         file_ids: Sequence[int],
         now_s: float,
+        priority: int = 0,
     ) -> int | None:
-        """Accept a trigger key: a queued run with its tasks and files, each for what is wanted of it.
+        """Accept a trigger key: a queued run with its files, each for what is wanted of it.
 
         None if the key was accepted before.
         """
+        parent_id, parent_key = request.parent or (None, None)
         row = self._db.execute(
-            "INSERT INTO runs (job, trigger_type, trigger_key, parameters, state, queued_at_s) "
-            "VALUES (?, ?, ?, ?, 'QUEUED', ?) ON CONFLICT (job, trigger_key) DO NOTHING RETURNING run_id",
-            (job, trigger_type.value, trigger_key, json.dumps(dict(parameters)), now_s),
+            "INSERT INTO runs (job, trigger_type, trigger_key, trigger_name, trigger_info, parameters, only_tasks, "
+            "priority, parent_run_id, parent_task_key, depth, has_files, state, queued_at_s) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'QUEUED', ?) "
+            "ON CONFLICT (job, trigger_key) DO NOTHING RETURNING run_id",
+            (
+                job,
+                request.trigger_type.value,
+                request.key,
+                request.trigger,
+                json.dumps(dict(request.info)),
+                json.dumps(dict(parameters)),
+                json.dumps(list(request.only)) if request.only else None,
+                priority,
+                parent_id,
+                parent_key,
+                request.depth,
+                bool(file_ids),
+                now_s,
+            ),
         ).fetchone()
         if row is None:
             return None
-        run_id = int(row["run_id"])
-        self.set_tasks(run_id, tasks)
+        self._give_files(int(row["run_id"]), file_ids)
+        return int(row["run_id"])
+
+    def _give_files(self, run_id: int, file_ids: Sequence[int]) -> None:
         self._db.executemany(
             "INSERT INTO run_files (run_id, file_id, action) SELECT ?, file_id, coalesce(wanted, 'load') FROM files "
             "WHERE file_id = ?",
@@ -80,22 +98,15 @@ class RunVerbs:
             "reason = iif(state = 'waiting', 'in run ' || ?, reason) WHERE file_id = ?",
             [(run_id, run_id, file_id) for file_id in file_ids],
         )
-        return run_id
 
-    def set_tasks(self, run_id: int, tasks: Sequence[tuple[str, tuple[str, ...]]]) -> None:
-        """Give a run its tasks, or bring them up to the job's definition of today."""
-        self._db.executemany(
-            "INSERT INTO tasks (run_id, task_key, position, depends_on, state) VALUES (?, ?, ?, ?, 'PENDING') "
-            "ON CONFLICT (run_id, task_key) DO UPDATE "
-            "SET depends_on = excluded.depends_on, position = excluded.position",
-            [(run_id, key, position, json.dumps(upstreams)) for position, (key, upstreams) in enumerate(tasks)],
+    def skip_run(self, run_id: int, result: Result, *, error: str, now_s: float) -> None:
+        """QUEUED -> SKIPPED: there was no room, and it may not wait."""
+        self._db.execute(
+            "UPDATE runs SET state = 'SKIPPED', result = ?, error = ?, ended_at_s = ? "
+            "WHERE run_id = ? AND state = 'QUEUED'",
+            (result.value, error, now_s, run_id),
         )
-
-    def drop_tasks(self, run_id: int, task_keys: Sequence[str]) -> None:
-        """Tasks that the job has no more."""
-        self._db.executemany(
-            "DELETE FROM tasks WHERE run_id = ? AND task_key = ?", [(run_id, key) for key in task_keys]
-        )
+        self.ended.append(run_id)
 
     def find_run(self, job: str, trigger_key: str) -> int | None:
         """The run of a key that was accepted."""
@@ -109,34 +120,71 @@ class RunVerbs:
         row = self._db.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         return _run(row) if row else None
 
-    def open_runs(self) -> list[RunRow]:
-        """Runs that have not ended, oldest first."""
-        rows = self._db.execute("SELECT * FROM runs WHERE state <> 'TERMINATED' ORDER BY run_id")
+    def open_runs(self, job: str | None = None) -> list[RunRow]:
+        """Runs that have not ended, of all jobs or of one, oldest first."""
+        of_job = "" if job is None else "AND job = ?"
+        rows = self._db.execute(
+            f"SELECT * FROM runs WHERE {_OPEN} {of_job} ORDER BY run_id", () if job is None else (job,)
+        )
         return [_run(row) for row in rows]
 
-    def last_run_start_s(self, job: str, trigger_type: TriggerType) -> float | None:
-        """When the job's newest run of this trigger was queued."""
+    def count_open(self, job: str) -> tuple[int, int]:
+        """How many runs of a job are active, and how many wait."""
         row = self._db.execute(
-            "SELECT max(queued_at_s) AS s FROM runs WHERE job = ? AND trigger_type = ?",
-            (job, trigger_type.value),
+            f"SELECT count(*) FILTER (WHERE state <> 'QUEUED') AS active, count(*) FILTER (WHERE state = 'QUEUED') AS queued "
+            f"FROM runs WHERE job = ? AND {_OPEN}",
+            (job,),
+        ).fetchone()
+        return row["active"], row["queued"]
+
+    def has_open_file_run(self, job: str) -> bool:
+        """Whether a run with files has not ended: the next one waits, or versions of a path could overtake."""
+        row = self._db.execute(f"SELECT 1 FROM runs WHERE job = ? AND {_OPEN} AND has_files", (job,)).fetchone()
+        return row is not None
+
+    def last_run_start_s(self, job: str, trigger_type: TriggerType, trigger: str | None = None) -> float | None:
+        """When the job's newest run of this kind of trigger, or of this one, was queued."""
+        row = self._db.execute(
+            "SELECT max(queued_at_s) AS s FROM runs WHERE job = ?1 AND trigger_type = ?2 "
+            "AND (?3 IS NULL OR trigger_name = ?3)",
+            (job, trigger_type.value, trigger),
         ).fetchone()
         return row["s"] if row else None
 
     def start_run(self, run_id: int, *, now_s: float) -> None:
         """QUEUED -> RUNNING."""
         self._db.execute(
-            "UPDATE runs SET state = 'RUNNING', started_at_s = coalesce(started_at_s, ?) "
-            "WHERE run_id = ? AND state = 'QUEUED'",
+            "UPDATE runs SET state = 'RUNNING', started_at_s = coalesce(started_at_s, ?1), resumed_at_s = ?1 "
+            "WHERE run_id = ?2 AND state = 'QUEUED'",
             (now_s, run_id),
+        )
+        self._db.execute(
+            "UPDATE repairs SET started_at_s = ?1 WHERE run_id = ?2 AND started_at_s IS NULL", (now_s, run_id)
+        )
+
+    def terminate_run(self, run_id: int, ending: Result, *, error: str) -> None:
+        """RUNNING -> TERMINATING: what runs is to be broken off."""
+        self._db.execute(
+            "UPDATE runs SET state = 'TERMINATING', ending = ?, error = ? WHERE run_id = ? AND state = 'RUNNING'",
+            (ending.value, error, run_id),
         )
 
     def end_run(self, run_id: int, result: Result, *, error: str | None, now_s: float) -> None:
-        """RUNNING -> TERMINATED. Files that it did not get to load say so."""
+        """RUNNING, TERMINATING or QUEUED (canceled before it began) -> TERMINATED.
+
+        Files that it did not get to load say so.
+        """
         self._db.execute(
-            "UPDATE runs SET state = 'TERMINATED', result = ?, error = ?, ended_at_s = ? "
-            "WHERE run_id = ? AND state = 'RUNNING'",
+            f"UPDATE runs SET state = 'TERMINATED', result = ?1, error = ?2, ended_at_s = ?3, ending = NULL, "
+            f"worked_s = worked_s + iif(state = 'QUEUED', 0, ?3 - coalesce(resumed_at_s, ?3)) "
+            f"WHERE run_id = ?4 AND {_OPEN}",
             (result.value, error, now_s, run_id),
         )
+        self._db.execute(
+            "UPDATE repairs SET ended_at_s = ?, result = ? WHERE run_id = ? AND ended_at_s IS NULL",
+            (now_s, result.value, run_id),
+        )
+        self.ended.append(run_id)
         self._db.execute(
             "UPDATE files SET state = 'replaced', reason = 'a newer version came before it was loaded' "
             "WHERE run_id = ? AND state = 'waiting' AND wanted IS NULL AND NOT leaving AND presence = 'overwritten'",
@@ -156,22 +204,39 @@ class RunVerbs:
             (run_id,),
         )
 
-    def repair_run(self, run_id: int, task_keys: Sequence[str], *, now_s: float) -> int:
+    def offer_again(self, run_id: int) -> None:
+        """Files of an ended run that it did not get to are wanted for the next one, as they were for this one."""
+        self._db.execute(
+            "UPDATE files SET wanted = (SELECT action FROM run_files WHERE run_files.run_id = ?1 "
+            "AND run_files.file_id = files.file_id) WHERE run_id = ?1 AND wanted IS NULL AND state = 'waiting' "
+            "AND content_hash IS NOT NULL AND presence IN ('present', 'archived')",
+            (run_id,),
+        )
+
+    def repair_run(
+        self, run_id: int, task_keys: Sequence[str], *, now_s: float, parameters: Mapping[str, str] | None = None
+    ) -> int:
         """TERMINATED -> QUEUED, the named tasks -> PENDING. Returns the number of this repair."""
         row = self._db.execute(
-            "UPDATE runs SET state = 'QUEUED', result = NULL, error = NULL, ended_at_s = NULL, repairs = repairs + 1 "
-            "WHERE run_id = ? AND state = 'TERMINATED' RETURNING repairs",
-            (run_id,),
+            "UPDATE runs SET state = 'QUEUED', result = NULL, error = NULL, ended_at_s = NULL, repairs = repairs + 1, "
+            "parameters = json_patch(parameters, ?) WHERE run_id = ? AND state = 'TERMINATED' RETURNING repairs",
+            (json.dumps(dict(parameters or {})), run_id),
         ).fetchone()
         self._db.executemany(
-            "UPDATE tasks SET state = 'PENDING', result = NULL, error = NULL, failures = 0, crashes = 0, "
-            "retry_at_s = NULL, ended_at_s = NULL "
+            "UPDATE tasks SET state = 'PENDING', result = NULL, error = NULL, output = NULL, failures = 0, "
+            "concurrency = NULL, crashes = 0, retry_at_s = NULL, ended_at_s = NULL "
             "WHERE run_id = ? AND task_key = ? AND state IN ('TERMINATED', 'PENDING')",
             [(run_id, key) for key in task_keys],
         )
         self._db.execute(
-            "INSERT INTO repairs VALUES (?, ?, ?, ?)",
-            (run_id, row["repairs"], now_s, json.dumps(list(task_keys))),
+            "INSERT INTO repairs (run_id, repair, requested_at_s, tasks, parameters) VALUES (?, ?, ?, ?, ?)",
+            (
+                run_id,
+                row["repairs"],
+                now_s,
+                json.dumps(list(task_keys)),
+                json.dumps(dict(parameters)) if parameters else None,
+            ),
         )
         return int(row["repairs"])
 
@@ -201,108 +266,6 @@ class RunVerbs:
         rows = self._db.execute("SELECT file_id FROM run_files WHERE run_id = ? ORDER BY file_id", (run_id,))
         return [row["file_id"] for row in rows]
 
-    def tasks(self, run_id: int) -> list[TaskRow]:
-        """The run's tasks, in the job file's order."""
-        rows = self._db.execute("SELECT * FROM tasks WHERE run_id = ? ORDER BY position", (run_id,))
-        return [_task(row) for row in rows]
-
-    def begin_attempt(self, run_id: int, task_key: str, *, now_s: float) -> AttemptKey:
-        """PENDING or WAITING_FOR_RETRY -> RUNNING."""
-        row = self._db.execute(
-            "UPDATE tasks SET state = 'RUNNING', attempts = attempts + 1, retry_at_s = NULL, started_at_s = ? "
-            "WHERE run_id = ? AND task_key = ? AND state IN ('PENDING', 'WAITING_FOR_RETRY') RETURNING attempts",
-            (now_s, run_id, task_key),
-        ).fetchone()
-        key = AttemptKey(run_id, task_key, row["attempts"])
-        self._db.execute(
-            "INSERT INTO attempts (run_id, task_key, attempt, started_at_s) VALUES (?, ?, ?, ?)",
-            (key.run_id, key.task_key, key.attempt, now_s),
-        )
-        return key
-
-    def recall_attempt(self, key: AttemptKey, *, now_s: float) -> None:
-        """Begin an attempt of an open task that the warehouse has and this file knows nothing of.
-
-        The end of an attempt before it, if there was one, is lost for good.
-        """
-        row = self._db.execute(
-            "UPDATE tasks SET state = 'RUNNING', attempts = ?1, retry_at_s = NULL, started_at_s = ?2 WHERE run_id = ?3 "
-            "AND task_key = ?4 AND attempts < ?1 AND state <> 'TERMINATED' RETURNING attempts",
-            (key.attempt, now_s, key.run_id, key.task_key),
-        ).fetchone()
-        if row is None:
-            return
-        self._db.execute(
-            "UPDATE attempts SET ended_at_s = ?, outcome = 'died', error = 'how it ended was lost with the ledger''s "
-            "last commits' WHERE run_id = ? AND task_key = ? AND outcome IS NULL",
-            (now_s, key.run_id, key.task_key),
-        )
-        self._db.execute(
-            "INSERT INTO attempts (run_id, task_key, attempt, started_at_s) VALUES (?, ?, ?, ?)",
-            (key.run_id, key.task_key, key.attempt, now_s),
-        )
-
-    def end_attempt(
-        self, key: AttemptKey, outcome: str, *, stats: Stats | None, error: str | None, now_s: float
-    ) -> None:
-        """Write down how an attempt ended."""
-        did = (
-            (stats.rows_in, stats.rows_out, stats.rows_rejected, stats.worked_ms, stats.how, stats.began_s or None)
-            if stats
-            else (None,) * 6
-        )
-        self._db.execute(
-            "UPDATE attempts SET ended_at_s = ?, outcome = ?, error = ?, rows_in = ?, rows_out = ?, rows_rejected = ?, "
-            "worked_ms = ?, how = ?, started_at_s = coalesce(?, started_at_s) "
-            "WHERE run_id = ? AND task_key = ? AND attempt = ?",
-            (now_s, outcome, error, *did, key.run_id, key.task_key, key.attempt),
-        )
-
-    def count_expectations(self, key: AttemptKey, counts: Sequence[ExpectationCount]) -> None:
-        """How the rows of a committed attempt did by each expectation of its table."""
-        self._db.executemany(
-            "INSERT OR REPLACE INTO expectations VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(key.run_id, key.task_key, key.attempt, c.name, c.on_violation, c.passed, c.failed) for c in counts],
-        )
-
-    def set_task(
-        self,
-        run_id: int,
-        task_key: str,
-        state: TaskState,
-        *,
-        result: Result | None,
-        error: str | None,
-        failures: int,
-        crashes: int,
-        retry_at_s: float | None,
-        now_s: float,
-    ) -> None:
-        """RUNNING -> wherever the decision says."""
-        self._db.execute(
-            "UPDATE tasks SET state = ?, result = ?, error = ?, failures = ?, crashes = ?, retry_at_s = ?, "
-            "ended_at_s = ? WHERE run_id = ? AND task_key = ? AND state = 'RUNNING'",
-            (
-                state.value,
-                result.value if result else None,
-                error,
-                failures,
-                crashes,
-                retry_at_s,
-                now_s if state is TaskState.TERMINATED else None,
-                run_id,
-                task_key,
-            ),
-        )
-
-    def skip_tasks(self, run_id: int, task_keys: Sequence[str], *, now_s: float) -> None:
-        """PENDING -> TERMINATED, UPSTREAM_FAILED."""
-        self._db.executemany(
-            "UPDATE tasks SET state = 'TERMINATED', result = 'UPSTREAM_FAILED', ended_at_s = ? "
-            "WHERE run_id = ? AND task_key = ? AND state = 'PENDING'",
-            [(now_s, run_id, key) for key in task_keys],
-        )
-
 
 def _run(row: Row) -> RunRow:
     return RunRow(
@@ -315,19 +278,14 @@ def _run(row: Row) -> RunRow:
         repairs=row["repairs"],
         queued_at_s=row["queued_at_s"],
         started_at_s=row["started_at_s"],
-    )
-
-
-def _task(row: Row) -> TaskRow:
-    return TaskRow(
-        task_key=row["task_key"],
-        depends_on=tuple(json.loads(row["depends_on"])),
-        state=TaskState(row["state"]),
-        result=Result(row["result"]) if row["result"] else None,
-        attempts=row["attempts"],
-        failures=row["failures"],
-        crashes=row["crashes"],
-        started_at_s=row["started_at_s"],
-        retry_at_s=row["retry_at_s"],
+        trigger=row["trigger_name"],
+        info=json.loads(row["trigger_info"]),
+        only=tuple(json.loads(row["only_tasks"] or "[]")),
+        priority=row["priority"],
+        parent=(row["parent_run_id"], row["parent_task_key"]) if row["parent_run_id"] is not None else None,
+        depth=row["depth"],
+        has_files=bool(row["has_files"]),
+        ending=Result(row["ending"]) if row["ending"] else None,
         error=row["error"],
+        resumed_at_s=row["resumed_at_s"],
     )

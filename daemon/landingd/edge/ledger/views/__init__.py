@@ -1,5 +1,7 @@
 """What people and programs ask the ledger: JSON-ready answers, from a connection that can only read."""
 
+from landingd.edge.ledger.views.alerts import alerts
+from landingd.edge.ledger.views.backfills import backfill, backfills
 from landingd.edge.ledger.views.census import (
     Standing,
     loaded_nowhere,
@@ -8,6 +10,7 @@ from landingd.edge.ledger.views.census import (
     standing,
     uneven_loads,
 )
+from landingd.edge.ledger.views.counts import cleanup_failing, counts, newest_ids, outbox_size, pending
 from landingd.edge.ledger.views.files import (
     asked_versions,
     file_answers,
@@ -20,25 +23,21 @@ from landingd.edge.ledger.views.files import (
     requested_runs,
     versions,
 )
+from landingd.edge.ledger.views.history import matrix, runs_below, runs_to_keep
+from landingd.edge.ledger.views.jobs import job_state
 from landingd.edge.ledger.views.opening import Answer, Connection, LedgerUnreadableError, open_views, reading
-from landingd.edge.ledger.views.runs import (
-    cleanup_failing,
-    counts,
-    job_state,
-    newest_ids,
-    outbox_size,
-    pending,
-    run,
-    runs,
-    timings,
-)
+from landingd.edge.ledger.views.runs import queued, run, runs, timings, under_way
+from landingd.edge.ledger.views.triggers import triggers
 
 __all__ = [
     "Answer",
     "Connection",
     "LedgerUnreadableError",
     "Standing",
+    "alerts",
     "asked_versions",
+    "backfill",
+    "backfills",
     "cleanup_failing",
     "counts",
     "file_answers",
@@ -49,19 +48,25 @@ __all__ = [
     "job_state",
     "loaded_nowhere",
     "loads_of",
+    "matrix",
     "newest_ids",
     "open_views",
     "outbox_size",
     "path_of",
     "paths_named",
     "pending",
+    "queued",
     "reading",
     "recorded_mounts",
     "requested_runs",
     "run",
     "runs",
+    "runs_below",
+    "runs_to_keep",
     "standing",
     "timings",
+    "triggers",
+    "under_way",
     "uneven_loads",
     "versions",
 ]

@@ -1,0 +1,89 @@
+"""Break a run off, and take up one that has ended: cancel and repair."""
+
+from collections.abc import Callable
+
+from landingd.core import references, selecting
+from landingd.edge.ledger import Ledger, RunRow, TaskRow
+from landingd.errors import NotFoundError, RefusedError
+from landingd.flow import telling
+from landingd.flow.entries import finishing, following
+from landingd.flow.entries.admitting import task_entries
+from landingd.model import Job, RepairRequest, Result, RunState, TaskState
+
+ENDED = frozenset({RunState.TERMINATED, RunState.SKIPPED})
+
+
+def cancel(
+    ledger: Ledger, job: Job | None, run_id: int, now_s: float, *, why: str, ending: Result = Result.CANCELED
+) -> bool:
+    """End a run as soon as what runs of it is broken off; true if something runs (Databricks: `runs/cancel`).
+
+    Tasks that have not begun end as CANCELED, and nothing more of it begins. Raises NotFoundError, and RefusedError for
+    a run that has ended.
+    """
+    run = _run(ledger, run_id)
+    if run.state in ENDED:
+        raise RefusedError(f"run {run_id} has ended already: {run.result.value if run.result else run.state.value}")
+    if run.state is RunState.RUNNING:
+        ledger.terminate_run(run_id, ending, error=why)
+    open_ = ledger.open_tasks(run_id)
+    waiting = [task for task in open_ if task.state is not TaskState.RUNNING]
+    ledger.end_tasks(run_id, [task.task_key for task in waiting], Result.CANCELED, error=why, now_s=now_s)
+    for task in waiting:
+        if task.parent is None:
+            following.tell_left_out(ledger, run_id, task, Result.CANCELED, now_s)
+    if run.state is RunState.QUEUED:
+        finishing.end_run(ledger, job, run_id, ending, error=why, now_s=now_s)
+        return False
+    _end_loops(ledger, job, run_id, open_, now_s)
+    finishing.end_if_over(ledger, job, run_id, now_s)
+    return ledger.has_open_tasks(run_id)
+
+
+def _end_loops(ledger: Ledger, job: Job | None, run_id: int, tasks: list[TaskRow], now_s: float) -> None:
+    """Loops none of whose iterations is under way."""
+    for task in tasks:
+        is_loop = task.state is TaskState.RUNNING and task.concurrency is not None
+        if is_loop and not ledger.has_open_iterations(run_id, task.task_key):
+            following.end_loop(ledger, job, run_id, task.task_key, now_s, over=True)
+
+
+def repair(
+    ledger: Ledger, run_id: int, job_of: Callable[[str], Job], now_s: float, request: RepairRequest
+) -> tuple[str, ...]:
+    """Queue tasks of a finished run again, by the job's definition of today; returns them.
+
+    Raises NotFoundError, and RefusedError where the run is active, there is nothing to repair, or another repair came
+    first (Databricks: `runs/repair`, `latest_repair_id`).
+    """
+    run = _run(ledger, run_id)
+    if run.state is not RunState.TERMINATED:
+        raise RefusedError(f"run {run_id} is {run.state.value}: only a finished run can be repaired")
+    if request.latest_repair_id is not None and request.latest_repair_id != run.repairs:
+        raise RefusedError(
+            f"the latest repair of run {run_id} is {run.repairs}, not {request.latest_repair_id}",
+            hint=f"somebody else repaired it; `landingd show {run_id}` says how it stands",
+        )
+    job = job_of(run.job)
+    declared = {parameter.name for parameter in job.parameters}
+    kept = {name: value for name, value in run.parameters.items() if name in declared}
+    parameters = references.choose_parameters(job, kept | dict(request.parameters))
+    entries = task_entries(job, run.only)
+    here = {entry.task_key for entry in entries}
+    ledger.drop_tasks(run_id, [t.task_key for t in ledger.tasks(run_id) if t.task_key not in here])
+    ledger.set_tasks(run_id, entries)
+    known = [selecting.RepairTask(t.task_key, t.depends_on, t.result) for t in ledger.tasks(run_id)]
+    again = selecting.to_repair(known, request)
+    for task_key in selecting.whole(known, again):
+        ledger.forget_results(run_id, task_key)
+    ledger.repair_run(run_id, again, now_s=now_s, parameters=parameters)
+    ledger.count_blockers(run_id)
+    telling.tell_run(ledger, run_id, "queued", now_s)
+    return again
+
+
+def _run(ledger: Ledger, run_id: int) -> RunRow:
+    run = ledger.run(run_id)
+    if run is None:
+        raise NotFoundError(f"there is no run {run_id}", hint="`landingd runs` lists them")
+    return run

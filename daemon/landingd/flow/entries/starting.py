@@ -1,0 +1,110 @@
+"""Choose what a job runs next: what was under way, what waits in the queue, or what its files ask for."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from landingd.core import graph, lifecycle, triggers
+from landingd.edge.ledger import Ledger, RunRow
+from landingd.flow import alerting, telling
+from landingd.flow.entries import batches, following
+from landingd.flow.entries.admitting import admit
+from landingd.flow.entries.finishing import status
+from landingd.model import AttemptKey, Job, RunRequest, RunState, TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run that goes on now: the attempts that were begun, and the tasks whose retry is due at a time."""
+
+    run: RunRow
+    begun: tuple[AttemptKey, ...]
+    retries: tuple[tuple[str, float], ...] = ()
+    together: bool = False
+    """`begun` are all of the run's tasks, in an order in which they may run, to be tried in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Files wait, and a run for them may not start before this time."""
+
+    at_s: float
+
+
+def next_run(
+    ledger: Ledger, job: Job, now_s: float, driven: Collection[int] = (), *, inner_only: bool = False
+) -> Started | Later | None:
+    """Take up a run that was under way when the process stopped, start one that waits, or form one from files.
+
+    `driven`: runs of the job that go on already. `inner_only`: no slot is free, so only what a task of another run
+    waits for. None: there is nothing to do, or no room.
+    """
+    open_ = ledger.open_runs(job.name)
+    active = [run for run in open_ if run.state is not RunState.QUEUED]
+    for run in active:
+        if run.run_id not in driven:
+            return _start(ledger, run, job, now_s)
+    if len(active) >= job.max_concurrent_runs:
+        return None
+    queued = _queued(open_, files_busy=any(run.has_files for run in active))
+    if inner_only:
+        queued = [run for run in queued if run.depth]
+    if queued:
+        return _start(ledger, queued[0], job, now_s)
+    if inner_only or any(run.has_files for run in open_):
+        return None
+    return _form(ledger, job, now_s)
+
+
+def _queued(open_: Sequence[RunRow], *, files_busy: bool) -> list[RunRow]:
+    """What waits, the most urgent first; runs with files are one at a time."""
+    waiting = [run for run in open_ if run.state is RunState.QUEUED and not (files_busy and run.has_files)]
+    return sorted(waiting, key=lambda run: (-run.priority, run.run_id))
+
+
+def _form(ledger: Ledger, job: Job, now_s: float) -> Started | Later | None:
+    batch = batches.due(ledger, job, now_s)
+    if not isinstance(batch, batches.Batch):
+        return None if batch is None else Later(batch)
+    request = RunRequest(
+        batch.trigger_type,
+        triggers.files_key(ledger.turns(batch.file_ids)),
+        trigger=batch.trigger,
+        info={"file_arrival": {"location": batch.location}},
+        file_ids=batch.file_ids,
+    )
+    admitted = admit(ledger, job, request, now_s)
+    batches.note(ledger, job, batch, admitted.run_id, now_s)
+    run = ledger.run(admitted.run_id)
+    return _start(ledger, run, job, now_s) if run and run.state is RunState.QUEUED else None
+
+
+def _start(ledger: Ledger, run: RunRow, job: Job, now_s: float) -> Started:
+    """Start a queued run, or take up one that was under way when the process stopped."""
+    if run.state is RunState.QUEUED:
+        ledger.start_run(run.run_id, now_s=now_s)
+        telling.tell_run(ledger, run.run_id, "started", now_s)
+        alerting.run_started(ledger, job, run.run_id, now_s)
+    if run.state is RunState.QUEUED and run.repairs == 0 and _may_share(ledger, run, job):
+        keys = following.begin(ledger, job, run.run_id, graph.order(job), now_s)
+        return Started(_again(ledger, run), keys, together=True)
+    retries = tuple(
+        (task.task_key, task.retry_at_s or now_s)
+        for task in ledger.open_tasks(run.run_id)
+        if task.state is TaskState.WAITING_FOR_RETRY
+    )
+    begun = following.begin_ready(ledger, job, run.run_id, now_s)
+    return Started(_again(ledger, run), begun, retries)
+
+
+def _may_share(ledger: Ledger, run: RunRow, job: Job) -> bool:
+    """Whether all tasks of a run that starts may be tried in one transaction."""
+    statuses = [status(task) for task in ledger.tasks(run.run_id)]
+    n_bytes = ledger.run_bytes(run.run_id)
+    return lifecycle.may_commit_together(job.tasks, statuses, n_bytes=n_bytes) and not following.held_back(
+        ledger, job, run.run_id
+    )
+
+
+def _again(ledger: Ledger, run: RunRow) -> RunRow:
+    """The run as it is now that it has started."""
+    return ledger.run(run.run_id) or run
