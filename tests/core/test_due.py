@@ -84,7 +84,7 @@ def test_the_quiet_period_begins_when_the_cool_down_is_over(cool_s, quiet_s, las
     [
         (None, 500.0, Hold()),
         (7, 500.0, Hold()),  # it was let through before
-        (8, 105.0, Hold(look_at_s=110.0)),
+        (8, 105.0, Hold("waits for files to be quiet until 1970-01-01T00:01:50.000Z", 110.0)),
         (8, 110.0, Fire((), "", 110.0, {"let_through": 8})),
     ],
 )
@@ -92,6 +92,13 @@ def test_a_condition_is_asked_for_files_that_it_has_not_let_through_once_they_ar
     on = FileArrival("in", wait_after_last_change_s=10)
     memory = Memory(0.0, state={"let_through": 7})
     assert due.files_wait(on, memory, now_s, newest=newest, arrived_s=100.0) == expected
+
+
+def test_what_a_batch_waits_for_is_said():
+    arrival = FileArrival("in", min_time_between_triggers_s=60, wait_after_last_change_s=10)
+    said = [due.why_files_wait(arrival, 100.0, 170.0, now_s) for now_s in (159.0, 160.0)]
+    until = "until 1970-01-01T00:02:50.000Z"
+    assert said == [f"cools down {until}", f"waits for files to be quiet {until}"]
 
 
 # --- time ---------------------------------------------------------------------------------------------------

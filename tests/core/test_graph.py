@@ -175,6 +175,24 @@ def test_a_table_has_one_writer_in_all_jobs_and_case_makes_no_difference():
     assert graph.table_problems([first]) == []
 
 
+@given(acyclic_jobs())
+def test_before_says_of_any_two_tasks_what_downstream_says(acyclic):
+    runs_before = graph.before(acyclic)
+    for task in acyclic.tasks:
+        later = graph.downstream(acyclic, task.task_key)
+        assert {other.task_key for other in acyclic.tasks if runs_before(task.task_key, other.task_key)} == later
+
+
+def test_before_answers_for_tasks_that_are_in_a_circle_or_not_there():
+    runs_before = graph.before(job([("a", ["b"]), ("b", ["a"]), ("c", ["nobody"])]))
+    assert runs_before("b", "a")
+    assert runs_before("a", "a")
+    assert not runs_before("c", "a")
+    assert not runs_before("nobody", "c")
+    assert not runs_before("nobody", "a")
+    assert not runs_before("a", "c")
+
+
 def test_levels_count_what_stands_behind_and_leave_circles_out():
     waits_for = {"a": ["b", "c"], "b": ["c"], "c": [], "x": ["y"], "y": ["x"], "behind": ["x", "c"]}
     assert graph.levels(waits_for) == {"c": 0, "b": 1, "a": 2}

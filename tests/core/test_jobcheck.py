@@ -169,6 +169,21 @@ def test_jobs_run_jobs_three_deep_and_no_deeper():
     assert len(told(deeper, *chain)) == 1
 
 
+def test_a_problem_is_about_the_job_in_whose_lines_or_sql_it_stands():
+    first = Job("first", Place("all.yml", 4), (Task("a", Place("all.yml", 6), sql="x", sql_file="a.sql"),))
+    second = Job("second", Place("all.yml", 20), (Task("a", Place("all.yml", 22), sql="x", sql_file="b.sql"),))
+    jobs = [second, first]
+
+    def about(file, line):
+        return jobcheck.concerned(jobs, [Problem(file, line, "wrong")])
+
+    assert about("all.yml", 1) == set()
+    assert about("all.yml", 19) == {"first"}
+    assert about("all.yml", 20) == {"second"}
+    assert about("b.sql", 3) == {"second"}
+    assert about("other.yml", 30) == set()
+
+
 def test_a_thousand_tasks_and_a_thousand_jobs_take_milliseconds():
     large = job(*(task(f"t{n}", depends_on=(f"t{n - 1}",) if n else (), table=f"gold.t{n}") for n in range(1000)))
     many = [

@@ -106,17 +106,7 @@ def test_a_request_never_has_the_key_of_files():
     assert triggers.request_key("x") == triggers.request_key("x") != triggers.request_key("y")
 
 
-# --- when, and how many -----------------------------------------------------------------------------------
-
-
-def test_a_first_run_and_one_without_a_cooldown_may_start_at_once():
-    assert triggers.next_batch_at_s(job(FileArrival("in", min_time_between_triggers_s=60)), None) == 0
-    assert triggers.next_batch_at_s(job(FileArrival("in")), 1000.0) == 0
-
-
-def test_the_longest_cooldown_of_a_jobs_triggers_counts_from_its_last_run():
-    arrivals = [FileArrival("a", min_time_between_triggers_s=60), FileArrival("b", min_time_between_triggers_s=5)]
-    assert triggers.next_batch_at_s(job(*arrivals), 1000.0) == 1060.0
+# --- how many ---------------------------------------------------------------------------------------------
 
 
 def test_the_smallest_limit_of_a_jobs_triggers_holds():

@@ -187,6 +187,24 @@ async def test_a_link_that_breaks_on_the_way_tells_how_far_it_came(
             await link.publish_all(messages[:2])
 
 
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_cancellation_in_the_moment_of_the_acknowledgement_is_not_forgotten(
+    mosquitto: Mosquitto, *, many: bool
+):
+    async with linked(at(mosquitto.port)) as link:
+        publishing = asyncio.create_task(link.publish_all([ONLINE]) if many else link.publish(ONLINE))
+        paho = link._client._client
+        tell = paho.on_publish
+
+        def acknowledged(*arguments: Any) -> None:
+            tell(*arguments)
+            publishing.cancel()
+
+        paho.on_publish = acknowledged
+        with pytest.raises(asyncio.CancelledError):
+            await publishing
+
+
 # --- versions ---------------------------------------------------------------------------------------------
 
 

@@ -204,8 +204,6 @@ async def test_files_wait_until_the_cooldown_is_over(books, clock):
     await accept(books, arrival(b"in/2"))
     clock.pass_s(59.9)
     assert await books.next_run(slow) == Later(1060.0)
-    assert await books.has_work(slow)
-    assert await books.cooling_until_s(slow) == 1060.0
     clock.pass_s(0.1)
     assert await books.next_run(slow) is not None
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from bookkeeping import Clock, UnkindLedger, arrival, bronze, looked_up, place
+from landingd.edge.engine import EngineOptions, open_engine
 from landingd.edge.ledger import LedgerThread, views
 from landingd.errors import EngineError, NotFoundError
 from landingd.flow.books import Books
@@ -538,6 +539,22 @@ async def test_a_condition_is_asked_after_the_trigger_and_lets_the_run_start(day
     await day.after(DAY_S)
     assert day.times() == ["03-02 02:00"]
     assert day.why()[1] == "scheduled for 2026-03-02T02:00:00.000Z; the condition's query returned rows"
+
+
+async def test_a_condition_is_asked_of_the_warehouse(day, tmp_path):
+    warehouse = open_engine(EngineOptions(tmp_path / "w.duckdb", tmp_path / "scratch", tmp_path / "landing"))
+    day.schedule._query = warehouse.first_rows
+    condition = SqlCondition("SELECT 1 WHERE 1 = 2", ConditionMode.QUERY_RETURNS_ROWS, place())
+    missing = SqlCondition("SELECT * FROM gold.nothing", ConditionMode.QUERY_RETURNS_ROWS, place())
+    try:
+        await day.has(job(*(Trigger(AT_TWO, condition=each) for each in (gate(), condition, missing))))
+        await day.after(HOUR_S)
+    finally:
+        warehouse.close()
+    assert [name for _, name, _, _ in day.runs()] == ["schedule"]
+    assert day.why(trigger=1)[0] == "NOT_TRIGGERED"
+    assert day.why(trigger=2)[0] == "FAILED"
+    assert "Table with name nothing does not exist" in day.why(trigger=2)[1]
 
 
 async def test_a_value_counts_when_it_is_another_one_and_is_remembered_by_the_next_daemon(day):

@@ -19,6 +19,11 @@ class Refusal:
     reason: str
 
 
+def never_refused(job: Job, request: RunRequest) -> bool:
+    """Whether the run may wait however many others do, so that nobody has to count them."""
+    return bool(job.max_concurrent_runs and request.queue and request.trigger_type in _BOUNDED_BY_THEMSELVES)
+
+
 def refusal(job: Job, request: RunRequest, *, active: int, queued: int) -> Refusal | None:
     """Why there is no room for this run, beside so many active and queued ones of its job; None: there is.
 

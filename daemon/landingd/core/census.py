@@ -42,6 +42,19 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Tailed:
+    """A file that is read while it grows, as the books have it."""
+
+    offset: int
+    """Bytes that have been entered, as segments."""
+    waiting: int = 0
+    """Segments that are not loaded."""
+    waiting_since_s: float | None = None
+    quarantined: int = 0
+    quarantined_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
     """One path, as disk and books show it at one moment."""
 
@@ -52,6 +65,8 @@ class Sight:
     """Why no trigger of the job takes it; None: one does."""
     at_work: bool = False
     """The daemon is looking at it or reading it just now."""
+    tailed: Tailed | None = None
+    """A job reads it while it grows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +89,15 @@ def judge(sight: Sight, before: Sight | None = None) -> Finding:
         return Finding(doubt=Doubt.UNACCOUNTED, why=f"versions {ids} are both on the books as lying there")
     if sight.on_disk is None:
         return _not_there(complete, partial)
+    if sight.tailed is not None and sight.on_disk.size >= sight.tailed.offset:
+        return _growing(sight.tailed, sight.on_disk.size)
     if complete and complete[0].signature == sight.on_disk:
         return _known(complete[0])
+    return _unlike(sight, complete, partial, before)
+
+
+def _unlike(sight: Sight, complete: Sequence[Entry], partial: Entry | None, before: Sight | None) -> Finding:
+    """It stands there, and not as any version that is complete."""
     if sight.ignored is not None:
         return Finding(FileState.IGNORED)
     if partial is not None:
@@ -89,6 +111,15 @@ def _not_known(complete: Sequence[Entry]) -> Finding:
         return Finding(doubt=Doubt.UNACCOUNTED, why="on disk, and not on the books")
     why = f"it is not as it was when version {complete[0].file_id} was taken in"
     return Finding(doubt=Doubt.UNACCOUNTED, why=why, file_id=complete[0].file_id)
+
+
+def _growing(tailed: Tailed, size: int) -> Finding:
+    """One file, whatever the number of its segments: it is loaded when all that stands in it is."""
+    if size > tailed.offset or tailed.waiting:
+        return Finding(FileState.WAITING, waiting_since_s=tailed.waiting_since_s)
+    if tailed.quarantined:
+        return Finding(FileState.QUARANTINED, file_id=tailed.quarantined_id)
+    return Finding(FileState.LOADED)
 
 
 def _known(entry: Entry) -> Finding:

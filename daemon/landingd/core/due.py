@@ -114,6 +114,13 @@ def file_batch_due_s(arrival: FileArrival, last_run_s: float | None, last_arriva
     return quiet_since_s + arrival.wait_after_last_change_s
 
 
+def why_files_wait(arrival: FileArrival, last_run_s: float | None, due_s: float, now_s: float) -> str:
+    """What a batch that is due at `due_s` waits for."""
+    cools_until_s = (last_run_s or 0.0) + arrival.min_time_between_triggers_s
+    what = "cools down" if now_s < cools_until_s else "waits for files to be quiet"
+    return f"{what} until {utc(due_s)}"
+
+
 def files_wait(
     arrival: FileArrival, memory: Memory, now_s: float, *, newest: int | None, arrived_s: float | None
 ) -> Fire | Hold:
@@ -125,7 +132,7 @@ def files_wait(
         return Hold()
     due_s = file_batch_due_s(arrival, memory.last_fired_s, arrived_s)
     if now_s < due_s:
-        return Hold(look_at_s=due_s)
+        return Hold(why_files_wait(arrival, memory.last_fired_s, due_s, now_s), due_s)
     return Fire((), "", now_s, memory.with_(let_through=newest))
 
 

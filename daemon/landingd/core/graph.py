@@ -6,7 +6,7 @@ tasks in any shape, a chain of 1,000 too: nothing here recurses.
 """
 
 import heapq
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from landingd.errors import Problem, did_you_mean
 from landingd.model import Job, Place, Task
@@ -17,7 +17,7 @@ def order(job: Job) -> tuple[str, ...]:
 
     For a job without `problems`: ValueError if its tasks wait for each other or share a key.
     """
-    ordered = _in_order({task.task_key: task.depends_on for task in job.tasks})
+    ordered = in_order({task.task_key: task.depends_on for task in job.tasks})
     if len(ordered) < len(job.tasks):
         raise ValueError(f"the tasks of job {job.name!r} cannot be put in order")
     return tuple(ordered)
@@ -34,6 +34,24 @@ def downstream(job: Job, task_key: str) -> frozenset[str]:
             reached.add(key)
             to_visit.extend(dependents[key])
     return frozenset(reached)
+
+
+def before(job: Job) -> Callable[[str, str], bool]:
+    """Answers, often and at once, whether the first task runs before the second."""
+    waits_for = {task.task_key: task.depends_on for task in job.tasks}
+    bits = {key: 1 << number for number, key in enumerate(waits_for)}
+    above: dict[str, int] = {}
+    for key in in_order(waits_for):
+        above[key] = 0
+        for other in waits_for[key]:
+            above[key] |= above.get(other, 0) | bits.get(other, 0)
+
+    def runs_before(first: str, second: str) -> bool:
+        if second in above:
+            return bool(above[second] & bits.get(first, 0))
+        return first in bits and second in downstream(job, first)  # in a circle, or behind one
+
+    return runs_before
 
 
 def problems(job: Job) -> list[Problem]:
@@ -98,33 +116,14 @@ def _circles(job: Job) -> Iterable[Problem]:
 def circles(waits_for: Mapping[str, Iterable[str]]) -> Iterable[list[str]]:
     """Circles of keys of which each waits for the next; they share no key, and begin with the one given first."""
     left = {key: [other for other in others if other in waits_for] for key, others in waits_for.items()}
-    while left := _without(left, _in_order(left)):
+    while left := _without(left, in_order(left)):
         circle = _walk_back(left)
         first = circle.index(next(key for key in waits_for if key in circle))
         yield circle[first:] + circle[:first]
         left = _without(left, circle)
 
 
-def levels(waits_for: Mapping[str, Collection[str]]) -> dict[str, int]:
-    """How many others stand behind each key, one behind the other; keys in a circle, or behind one, are left out."""
-    found: dict[str, int] = {}
-    for key in _in_order(waits_for):
-        found[key] = max((found[other] + 1 for other in waits_for[key] if other in found), default=0)
-    return found
-
-
-def _walk_back(waits_for: Mapping[str, Sequence[str]]) -> list[str]:
-    """From any task to one that it waits for, and on: as each waits for another, this comes round."""
-    key = next(iter(waits_for))
-    path: dict[str, None] = {}
-    while key not in path:
-        path[key] = None
-        key = waits_for[key][0]
-    walked = list(path)
-    return walked[walked.index(key) :]
-
-
-def _in_order(waits_for: Mapping[str, Collection[str]]) -> list[str]:
+def in_order(waits_for: Mapping[str, Collection[str]]) -> list[str]:
     """The keys, each after those it waits for, else as given; without those in a circle or behind one."""
     keys = list(waits_for)
     position = {key: index for index, key in enumerate(keys)}
@@ -141,6 +140,25 @@ def _in_order(waits_for: Mapping[str, Collection[str]]) -> list[str]:
             if not missing[dependent]:
                 heapq.heappush(ready, position[dependent])
     return ordered
+
+
+def levels(waits_for: Mapping[str, Collection[str]]) -> dict[str, int]:
+    """How many others stand behind each key, one behind the other; keys in a circle, or behind one, are left out."""
+    found: dict[str, int] = {}
+    for key in in_order(waits_for):
+        found[key] = max((found[other] + 1 for other in waits_for[key] if other in found), default=0)
+    return found
+
+
+def _walk_back(waits_for: Mapping[str, Sequence[str]]) -> list[str]:
+    """From any task to one that it waits for, and on: as each waits for another, this comes round."""
+    key = next(iter(waits_for))
+    path: dict[str, None] = {}
+    while key not in path:
+        path[key] = None
+        key = waits_for[key][0]
+    walked = list(path)
+    return walked[walked.index(key) :]
 
 
 def _dependents(waits_for: Mapping[str, Collection[str]]) -> dict[str, list[str]]:

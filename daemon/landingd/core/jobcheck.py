@@ -55,6 +55,19 @@ def with_nested(job: Job) -> Iterable[Task]:
             yield task.action.task
 
 
+def concerned(jobs: Sequence[Job], found: Iterable[Problem]) -> frozenset[str]:
+    """Names of the jobs that these problems are about: those in whose lines, or in whose SQL files, they stand."""
+    by_file: dict[str, list[Job]] = {}
+    for job in sorted(jobs, key=lambda job: job.place.line):
+        by_file.setdefault(job.place.file, []).append(job)
+    named: set[str] = set()
+    for problem in found:
+        above = [job for job in by_file.get(problem.file, ()) if job.place.line <= problem.line]
+        named.update(job.name for job in above[-1:])
+        named.update(job.name for job in jobs if any(task.sql_file == problem.file for task in with_nested(job)))
+    return frozenset(named)
+
+
 # --- one job ----------------------------------------------------------------------------------------------
 
 

@@ -131,12 +131,6 @@ def request_key(request_id: str) -> str:
     return f"request:{request_id}"
 
 
-def next_batch_at_s(job: Job, last_run_s: float | None) -> float:
-    """When the job's next file run may start: the cool-down of `min_time_between_triggers_seconds`."""
-    pause_s = max((t.min_time_between_triggers_s for t in job.file_arrivals), default=0.0)
-    return 0.0 if last_run_s is None or pause_s == 0 else last_run_s + pause_s
-
-
 def batch_limit(job: Job) -> int:
     """How many files one run takes."""
     return min((t.max_files_per_trigger for t in job.file_arrivals), default=1000)

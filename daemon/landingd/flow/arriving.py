@@ -20,6 +20,7 @@ from landingd.model import (
     Presence,
     Signature,
     Stats,
+    shown,
 )
 
 # --- arriving ---------------------------------------------------------------------------------------------
@@ -89,6 +90,12 @@ def _enter(ledger: Ledger, arrival: Arrival, decision: versions.Enter, now_s: fl
     if refused is not None:
         ledger.quarantine(file_id, reason=refused)
         tell_file(ledger, "quarantined", file_id, now_s, reason=refused)
+        return
+    packed = ledger.tail_beginning(arrival.job, arrival.path, arrival.head) if arrival.head else None
+    if packed is not None:
+        log = shown(packed.path)
+        ledger.be_packed_log(file_id, reason=f"{log} packed, which was read while it grew")
+        tell_file(ledger, "duplicate", file_id, now_s, same_as=log)
         return
     twin = _twin(ledger, arrival)
     if twin is None:

@@ -5,15 +5,16 @@ tables that exist and those that the jobs would make. Nothing on disk is opened 
 and a reload can do this beside a running daemon.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from landingd.core import graph, references, refresh
-from landingd.edge import jobfiles
+from landingd.core import alerts, graph, jobcheck, refresh
+from landingd.edge import jobfiles, processes
 from landingd.edge.engine.binding import Binding, Bound
 from landingd.errors import EngineError, JobFileError, NotFoundError, Problem, did_you_mean
-from landingd.model import Expectation, Job, Task
+from landingd.model import Expectation, Job, Notebook, Task
 
 Columns = Mapping[str, Mapping[str, str]]
 
@@ -27,6 +28,8 @@ class Catalog:
     """By table."""
     definitions: Mapping[str, str] = field(default_factory=dict[str, str])
     """By table: what its rows were made by."""
+    reads: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    """By job: the tables that its SQL reads and other jobs make, in lower case."""
     unbound: tuple[Problem, ...] = ()
     """SQL that could not be bound yet, because nothing is known of a table that it reads. Not an error."""
 
@@ -39,16 +42,25 @@ class Catalog:
         raise NotFoundError(f"there is no job '{name}'", hint=hint or f"jobs: {', '.join(j.name for j in self.jobs)}")
 
 
-def load_catalog(pipelines: Path, existing: Columns) -> Catalog:
-    """Read and check every job below `pipelines`, against the tables that exist.
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What jobs may ask for: what the configuration and what is installed give."""
+
+    mail: bool = True
+    """A mail server is named."""
+    destinations: frozenset[str] | None = None
+    """Ids of web hooks; None: any."""
+
+
+def load_catalog(pipelines: Path, existing: Columns, abilities: Abilities | None = None) -> Catalog:
+    """Read and check every job below `pipelines`, against the tables that exist and what can be done here.
 
     Raises JobFileError with every problem found, in all files.
     """
     jobs, problems = jobfiles.read_jobs(pipelines)
+    problems += jobcheck.problems(jobs)
     for job in jobs:
-        problems += graph.problems(job)
-        problems += references.problems(job)
-    problems += graph.table_problems(jobs)
+        problems += _not_possible(job, abilities or Abilities())
     unsound: list[Problem] = []
     with Binding(existing) as binding:
         catalog = _bind(jobs, binding, unsound)
@@ -58,6 +70,19 @@ def load_catalog(pipelines: Path, existing: Columns) -> Catalog:
     if problems or unsound:
         raise JobFileError(problems + unsound)
     return catalog
+
+
+def _not_possible(job: Job, abilities: Abilities) -> list[Problem]:
+    """What the job asks for and this daemon cannot do."""
+    known = abilities.destinations
+    asked = frozenset(one.destination for one in alerts.wanted(job)) if known is None else known
+    faults = alerts.undeliverable(job, has_mail=abilities.mail, destinations=asked)
+    found = [Problem(job.place.file, job.place.line, fault) for fault in faults]
+    missing = processes.notebook_available()
+    if missing is not None:
+        notebooks = (task for task in jobcheck.with_nested(job) if isinstance(task.action, Notebook))
+        found += [_problem(task, missing, None) for task in notebooks]
+    return found
 
 
 def _bind(jobs: list[Job], binding: Binding, problems: list[Problem]) -> Catalog:
@@ -72,10 +97,18 @@ def _bind(jobs: list[Job], binding: Binding, problems: list[Problem]) -> Catalog
     for job, task in _upstream_first(tasks, binding, problems):
         draft.add_table(job, task)
     for job in jobs:
-        for task in job.tasks:
+        for task in jobcheck.with_nested(job):
             if task.sql is not None and task.table is None:
                 draft.note(task, binding.bind_script(task.sql, _parameter_names(job, task)))
-    return Catalog(tuple(jobs), draft.refreshes, draft.definitions, tuple(draft.unbound))
+    reads = {job.name: _reads(job, tasks) for job in jobs}
+    return Catalog(tuple(jobs), draft.refreshes, draft.definitions, reads, tuple(draft.unbound))
+
+
+def _reads(job: Job, tasks: Mapping[str, tuple[Job, Task]]) -> frozenset[str]:
+    """Tables of other jobs that the text of the job's SQL names."""
+    texts = [task.sql.casefold().replace('"', "") for task in jobcheck.with_nested(job) if task.sql is not None]
+    foreign = [table for table, (maker, _) in tasks.items() if maker is not job]
+    return frozenset(table for table in foreign if any(re.search(rf"\b{re.escape(table)}\b", text) for text in texts))
 
 
 @dataclass(slots=True)

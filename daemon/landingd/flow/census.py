@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import structlog
 
 from landingd.core import census as count
-from landingd.core import triggers
-from landingd.core.census import Discrepancy, Doubt, Entry, Finding, Sight, Tally
+from landingd.core import tailing, triggers
+from landingd.core.census import Discrepancy, Doubt, Entry, Finding, Sight, Tailed, Tally
 from landingd.edge import landing
 from landingd.edge.ledger import views
 from landingd.flow.intake import Intake
@@ -159,10 +159,12 @@ class Census:
         with views.reading(self._ledger_file) as db:
             counted = _Count(tuple(jobs), listed, self._excused(db, listed))
             for job in jobs:
-                self._count_job(counted, job, _by_path(views.standing(db, job.name)))
+                self._count_job(counted, job, _by_path(views.standing(db, job.name)), _Tails(db, job))
         return counted
 
-    def _count_job(self, counted: _Count, job: Job, standing: Mapping[bytes, tuple[views.Standing, ...]]) -> None:
+    def _count_job(
+        self, counted: _Count, job: Job, standing: Mapping[bytes, tuple[views.Standing, ...]], tails: "_Tails"
+    ) -> None:
         """Each path in the innermost of the job's directories."""
         watched = {os.fsencode(directory): recursive for directory, recursive in watched_directories([job])}
         find = count.innermost(watched)
@@ -177,7 +179,9 @@ class Census:
             for path, seen in there.files.items():
                 if find(path) == directory:
                     tally.on_disk += 1
-                    self._count_path(counted, tally, job, Sight(path, seen, _entries(standing.get(path, ()))))
+                    entries = _entries(standing.get(path, ()))
+                    sight = Sight(path, seen, entries, tailed=tails.at(path, seen))
+                    self._count_path(counted, tally, job, sight)
         for path, known in standing.items():
             directory_of = find(path)
             if directory_of is None:
@@ -204,7 +208,7 @@ class Census:
         # Patterns are asked only where they can matter: of most files the books know enough.
         matches, reason = triggers.matching(sight.path, [job])
         at_work = self._at_work(sight.path)
-        asked = Sight(sight.path, sight.on_disk, sight.entries, None if matches else reason, at_work)
+        asked = replace(sight, ignored=None if matches else reason, at_work=at_work)
         return count.judge(asked, before)
 
     async def _look_again(self, counted: _Count) -> None:
@@ -235,7 +239,9 @@ class Census:
         jobs = {job.name: job for job in counted.jobs}
         with views.reading(self._ledger_file) as db:
             for (name, path), doubted in list(counted.doubted.items()):
-                sight = Sight(path, self._seen(path), _entries(views.standing(db, name, [path])))
+                seen = self._seen(path)
+                tailed = _Tails(db, jobs[name]).at(path, seen)
+                sight = Sight(path, seen, _entries(views.standing(db, name, [path])), tailed=tailed)
                 doubted.tally.on_disk += (sight.on_disk is not None) - (doubted.sight.on_disk is not None)
                 finding = self._judged(sight, jobs[name], doubted.sight)
                 doubted.sight, doubted.finding = sight, finding
@@ -295,6 +301,22 @@ class Census:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+class _Tails:
+    """The files that a job reads while they grow, as the ledger has them."""
+
+    def __init__(self, db: views.Connection, job: Job) -> None:
+        self._job = job if tailing.has_tails(job) else None
+        found = views.tails_standing(db, job.name) if self._job is not None else []
+        self._by_inode = {one.tail.inode: one for one in reversed(found)}
+
+    def at(self, path: bytes, seen: Signature | None) -> Tailed | None:
+        """What is entered of the file at a path, by whatever name it grew; None: it is not tailed, or not known yet."""
+        one = self._by_inode.get(seen.inode) if seen is not None else None
+        if one is None or self._job is None or not tailing.is_tailed(path, self._job):
+            return None
+        return Tailed(one.tail.offset, one.waiting, one.waiting_since_s, one.quarantined, one.quarantined_id)
 
 
 def _listing(landing_root: Path, directory: str, recursive: bool) -> Listed:  # noqa: FBT001 -- executor call

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import structlog
 
-from landingd.core import settle, triggers
+from landingd.core import settle, tailing, triggers
 from landingd.flow.books import Books
 from landingd.flow.looking import IntakeOptions, Looking, Memory, Seen, Sighting, Taken
 from landingd.flow.roots import RootOptions, Roots
@@ -43,14 +43,17 @@ class Intake:
         options: IntakeOptions,
         *,
         on_arrived: Callable[[str], None],
+        on_tailed: Callable[[bytes], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
         roots: Roots | None = None,
     ) -> None:
+        """`on_tailed`: told of a path that a job reads while it grows, relative to the landing root."""
         self._books = books
         self._jobs = tuple(jobs)
         self._options = options
         self._root = os.fsencode(options.root)
         self._on_arrived = on_arrived
+        self._on_tailed = on_tailed
         self._clock = clock
         self._memory = Memory()
         self._looking = Looking(jobs, options, self._memory, clock)
@@ -159,7 +162,11 @@ class Intake:
     async def _remember(self) -> None:
         await self._roots.recall()
         for job in self._jobs:
-            self._memory.known[job.name] = await self._books.known_signatures(job.name)
+            known = await self._books.known_signatures(job.name)
+            if tailing.has_tails(job):
+                # What the ledger has of these paths are stretches; whether they are gone is the tailer's to say.
+                known = {path: seen for path, seen in known.items() if not tailing.is_tailed(path, job)}
+            self._memory.known[job.name] = known
 
     # -- looking --
 
@@ -212,6 +219,8 @@ class Intake:
         gone: list[tuple[str, bytes]] = []
         for one in seen:
             self._learn(one)
+            if one.is_tailed:
+                self._on_tailed(one.path)
             if one.print is not None:
                 arrivals += self._arrivals(one)
             elif one.complete is not None:
@@ -263,9 +272,14 @@ class Intake:
                 on_duplicate=match.trigger.on_duplicate,
                 on_change=match.trigger.on_change,
                 taken_by=match.taken_by,
+                head=one.print.head if self._may_be_packed_log(one.path, match) else b"",
             )
             for match in one.matches
         ]
+
+    def _may_be_packed_log(self, path: bytes, match: triggers.Matched) -> bool:
+        job = next((job for job in self._jobs if job.name == match.job), None)
+        return job is not None and tailing.may_be_packed_log(path, match.taken_by, job)
 
     def _keep_waiting(self, one: Seen) -> list[tuple[str, bytes, Signature, str]]:
         now_s = self._clock()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from landingd.core import settle, triggers
+from landingd.core import settle, tailing, triggers
 from landingd.edge import landing
 from landingd.edge.landing import beside
 from landingd.flow.vouching import Vouching
@@ -76,6 +76,8 @@ class Seen:
     """Above 0: the version that was taken so long ago was none; its writer has opened the file again."""
     beside: tuple[bytes, ...] = ()
     """The path is a marker or manifest: these have to be looked at now."""
+    is_tailed: bool = False
+    """A job reads it while it grows: that is not intake's."""
 
 
 @dataclass(slots=True)
@@ -95,7 +97,7 @@ class Memory:
 
 
 class Looking:
-    """Looks at paths for jobs. `jobs` may be exchanged."""
+    """Looks at paths for jobs. `jobs` may be exchanged. Files that a job tails are left to the tailer."""
 
     def __init__(
         self, jobs: Sequence[Job], options: IntakeOptions, memory: Memory, clock: Callable[[], float] = time.time
@@ -119,9 +121,19 @@ class Looking:
         return seen if spoken_of is None else replace(seen, beside=self._beside(path, spoken_of))
 
     def _look_at(self, path: bytes, hint: Hint) -> Seen:
-        matches, _ = triggers.matching(path, self.jobs)
+        wanted, _ = triggers.matching(path, self.jobs)
+        matches = [match for match in wanted if not self.is_tailed(path, match)]
         if not matches:
-            return Seen(path, hint, gone=True)
+            return Seen(path, hint, gone=True, is_tailed=bool(wanted))
+        seen = self._look_for(path, hint, matches)
+        return seen if len(matches) == len(wanted) else replace(seen, is_tailed=True)
+
+    def is_tailed(self, path: bytes, match: triggers.Matched) -> bool:
+        """Whether a job reads a path that it wants while it grows."""
+        job = next((job for job in self.jobs if job.name == match.job), None)
+        return job is not None and tailing.tailed_by(path, match.taken_by, job) is not None
+
+    def _look_for(self, path: bytes, hint: Hint, matches: list[triggers.Matched]) -> Seen:
         absolute = self._absolute(path)
         try:
             signature = landing.signature(absolute)

@@ -20,6 +20,7 @@ from landingd.edge import landing
 from landingd.edge.engine import FileChecks
 from landingd.errors import LandingdError
 from landingd.flow.books import ToLoad
+from landingd.flow.segments import SegmentGoneError, Segments
 from landingd.model import Facts, FileAction, FileLoad, FileRef, Ingest, SourceFile, shown
 
 UTF8 = landing.Encoding("utf-8", "utf-8")
@@ -78,7 +79,11 @@ class Content:
 class Preparer:
     """Makes of file versions what the engine reads; `discard` takes the copies away when the attempt is over."""
 
-    def __init__(self, root: Path, archive_root: Path | None, scratch: Path) -> None:
+    def __init__(
+        self, root: Path, archive_root: Path | None, scratch: Path, *, segments: Segments | None = None
+    ) -> None:
+        """`segments`: those of growing files; None: no job tails."""
+        self._segments = segments
         self._root = root
         self._archive_root = archive_root
         self._copies = scratch / "converted"
@@ -126,10 +131,8 @@ class Preparer:
                 with self._lock:
                     self._orders.setdefault(source, []).append(order)
                 undo.pop_all()
-        except landing.ChangedWhileReadingError:
-            return FileLoad(file_id, gone="its content changed before it could be loaded")
-        except FileNotFoundError:
-            return FileLoad(file_id, gone="it went away before it could be loaded")
+        except (landing.ChangedWhileReadingError, FileNotFoundError, SegmentGoneError) as error:
+            return FileLoad(file_id, gone=_why_gone(error))
         except UnfitError as error:
             return FileLoad(file_id, quarantined=str(error))
         except landing.UNPACKING_ERRORS as error:
@@ -143,7 +146,8 @@ class Preparer:
         file = to_load.file
         path = self._path(file)
         peek = landing.peek(path)
-        if peek.signature != file.signature and landing.fingerprint(path).content_hash != file.content_hash:
+        is_known = peek.signature == file.signature or file.facts.segment is not None  # that was checked by its hash
+        if not is_known and landing.fingerprint(path).content_hash != file.content_hash:
             raise landing.ChangedWhileReadingError(shown(path))
         is_head_all = peek.compression == "none" and peek.signature.size <= len(peek.head)
         content = Content(file.file_id, path, peek.compression, peek.head, file.facts, is_head_all)
@@ -171,6 +175,13 @@ class Preparer:
         return _csv(source, content, order)
 
     def _path(self, file: FileRef) -> bytes:
+        if file.facts.segment is not None:
+            if self._segments is None:
+                raise SegmentGoneError("it is part of a growing file, and its copy is not kept here")
+            try:
+                return self._segments.path_of(file)
+            except OSError as error:
+                raise NoRoomForCopyError(f"a part of {shown(file.path)} cannot be copied: {error.strerror}") from error
         if file.archive_path is not None and self._archive_root is not None:
             return os.path.join(os.fsencode(self._archive_root), file.archive_path)
         return os.path.join(os.fsencode(self._root), file.path)
@@ -259,6 +270,12 @@ def _changed(file: SourceFile) -> bool:
         return landing.signature(file.path) != file.signature
     except OSError:
         return True
+
+
+def _why_gone(error: Exception) -> str:
+    if isinstance(error, landing.ChangedWhileReadingError):
+        return "its content changed before it could be loaded"
+    return str(error) if isinstance(error, SegmentGoneError) else "it went away before it could be loaded"
 
 
 def _remove(copy: bytes) -> None:

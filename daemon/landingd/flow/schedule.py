@@ -24,11 +24,11 @@ from landingd.flow.evaluating import Ask, Looked
 from landingd.flow.pausing import is_paused
 from landingd.model import Job, Trigger, TriggerOutcome
 
-__all__ = ["Schedule", "is_paused"]
-
 log = structlog.get_logger("landingd.schedule")
 
 SLEEP_MAX_S = 30.0
+PAUSE_RATIO = 4.0
+"""After each round it pauses so many times as long as the round took: with a handful of triggers some milliseconds."""
 CONDITION_ROWS = 1
 """What a condition depends on is in the first row."""
 
@@ -97,10 +97,13 @@ class Schedule:
             tasks: set[asyncio.Task[None]] = set()
             while not self._stopping:
                 self._wake.clear()
+                began_s = time.monotonic()
                 for ask in await self._round():
                     task = group.create_task(self._ask(ask), name=f"condition of {ask.job}")
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
+                # However often it is woken, and however many triggers there are, the ledger is for others too.
+                await asyncio.sleep(PAUSE_RATIO * (time.monotonic() - began_s))
                 await self._sleep()
             for task in tasks:
                 task.cancel()

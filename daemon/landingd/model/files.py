@@ -126,6 +126,8 @@ class Arrival:
     on_change: OnChange = OnChange.REPLACE
     taken_by: tuple[str, ...] = ()
     """Keys of the ingest tasks that take it."""
+    head: bytes = b""
+    """Of a packed file where growing ones are read: how its content begins. It may be one of them, rotated away."""
 
 
 @dataclass(frozen=True, slots=True)

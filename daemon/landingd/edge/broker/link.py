@@ -317,9 +317,17 @@ def tls_context(address: Address) -> ssl.SSLContext | None:
 
 @contextmanager
 def _as_link_lost() -> Iterator[None]:
-    """Two kinds of failure instead of aiomqtt's many, with the reason in words."""
+    """Two kinds of failure instead of aiomqtt's many, with the reason in words; and no cancellation is lost.
+
+    aiomqtt waits with `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes together with
+    what was waited for: whoever was told to stop would go on, and a stop of the daemon would wait for it for ever.
+    """
+    task = asyncio.current_task()
+    cancelled_before = task.cancelling() if task else 0
     try:
         yield
+        if task and task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError
     except aiomqtt.MqttError as error:
         cause = error.__cause__ or error
         code = getattr(cause, "rc", None)

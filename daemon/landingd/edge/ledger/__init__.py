@@ -26,6 +26,7 @@ from landingd.edge.ledger.outbox import Notice, OutboxVerbs
 from landingd.edge.ledger.retention import RetentionVerbs
 from landingd.edge.ledger.roots import RootVerbs
 from landingd.edge.ledger.runs import RunRow, RunVerbs
+from landingd.edge.ledger.tails import SegmentVersion, TailVerbs
 from landingd.edge.ledger.tasks import TaskEntry, TaskRow, TaskVerbs, UpstreamRow
 from landingd.edge.ledger.triggers import TableVersion, TriggerRow, TriggerVerbs
 from landingd.errors import LandingdError
@@ -40,6 +41,7 @@ __all__ = [
     "Notice",
     "PendingFile",
     "RunRow",
+    "SegmentVersion",
     "TableVersion",
     "TaskEntry",
     "TaskRow",
@@ -67,6 +69,7 @@ class Ledger(
     CleaningVerbs,
     RetentionVerbs,
     RootVerbs,
+    TailVerbs,
     OutboxVerbs,
 ):
     """The verbs. Every method runs on the ledger's thread, inside a transaction that the caller opened."""

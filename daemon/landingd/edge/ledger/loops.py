@@ -19,8 +19,8 @@ class LoopVerbs:
         None is ever deleted: its attempts are numbered on.
         """
         self._db.execute(
-            "UPDATE tasks SET state = 'TERMINATED', result = 'EXCLUDED', error = NULL WHERE run_id = ?1 AND parent = ?2 "
-            "AND task_key NOT IN (SELECT value FROM json_each(?3))",
+            "UPDATE tasks SET state = 'TERMINATED', result = 'EXCLUDED', error = NULL "
+            "WHERE run_id = ?1 AND parent = ?2 AND task_key NOT IN (SELECT value FROM json_each(?3))",
             (run_id, loop, json.dumps(list(inputs))),
         )
         done = "state = 'TERMINATED' AND result = 'SUCCESS' AND input = excluded.input"

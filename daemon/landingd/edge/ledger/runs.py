@@ -128,11 +128,30 @@ class RunVerbs:
         )
         return [_run(row) for row in rows]
 
+    def active_runs(self, job: str) -> list[RunRow]:
+        """Runs of a job that have begun and not ended, oldest first."""
+        rows = self._db.execute(
+            f"SELECT * FROM runs WHERE job = ? AND {_OPEN} AND state <> 'QUEUED' ORDER BY run_id", (job,)
+        )
+        return [_run(row) for row in rows]
+
+    def next_queued(self, job: str, *, without_files: bool, inner_only: bool) -> RunRow | None:
+        """The most urgent of the runs that wait, and of these the oldest.
+
+        `inner_only`: only those that a task of another run waits for.
+        """
+        row = self._db.execute(
+            f"SELECT * FROM runs WHERE job = ? AND {_OPEN} AND state = 'QUEUED' AND (NOT ? OR NOT has_files) "
+            f"AND (NOT ? OR depth > 0) ORDER BY priority DESC, run_id LIMIT 1",
+            (job, without_files, inner_only),
+        ).fetchone()
+        return _run(row) if row else None
+
     def count_open(self, job: str) -> tuple[int, int]:
         """How many runs of a job are active, and how many wait."""
         row = self._db.execute(
-            f"SELECT count(*) FILTER (WHERE state <> 'QUEUED') AS active, count(*) FILTER (WHERE state = 'QUEUED') AS queued "
-            f"FROM runs WHERE job = ? AND {_OPEN}",
+            f"SELECT count(*) FILTER (WHERE state <> 'QUEUED') AS active, "
+            f"count(*) FILTER (WHERE state = 'QUEUED') AS queued FROM runs WHERE job = ? AND {_OPEN}",
             (job,),
         ).fetchone()
         return row["active"], row["queued"]

@@ -17,8 +17,10 @@ def admit(ledger: Ledger, job: Job, request: RunRequest, now_s: float) -> Admitt
     if known is not None:
         return _known(ledger, known)
     entries = task_entries(job, request.only)
-    active, queued = ledger.count_open(job.name)
-    refusal = admission.refusal(job, request, active=active, queued=queued)
+    refusal = None
+    if not admission.never_refused(job, request):
+        active, queued = ledger.count_open(job.name)
+        refusal = admission.refusal(job, request, active=active, queued=queued)
     run_id = ledger.add_run(
         job.name,
         request,

@@ -1,6 +1,6 @@
 """Choose what a job runs next: what was under way, what waits in the queue, or what its files ask for."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from landingd.core import graph, lifecycle, triggers
@@ -38,27 +38,20 @@ def next_run(
     `driven`: runs of the job that go on already. `inner_only`: no slot is free, so only what a task of another run
     waits for. None: there is nothing to do, or no room.
     """
-    open_ = ledger.open_runs(job.name)
-    active = [run for run in open_ if run.state is not RunState.QUEUED]
+    active = ledger.active_runs(job.name)
     for run in active:
         if run.run_id not in driven:
             return _start(ledger, run, job, now_s)
     if len(active) >= job.max_concurrent_runs:
         return None
-    queued = _queued(open_, files_busy=any(run.has_files for run in active))
-    if inner_only:
-        queued = [run for run in queued if run.depth]
-    if queued:
-        return _start(ledger, queued[0], job, now_s)
-    if inner_only or any(run.has_files for run in open_):
+    # Runs with files are one at a time: versions of a path must not overtake each other.
+    files_busy = any(run.has_files for run in active)
+    queued = ledger.next_queued(job.name, without_files=files_busy, inner_only=inner_only)
+    if queued is not None:
+        return _start(ledger, queued, job, now_s)
+    if inner_only or files_busy:
         return None
     return _form(ledger, job, now_s)
-
-
-def _queued(open_: Sequence[RunRow], *, files_busy: bool) -> list[RunRow]:
-    """What waits, the most urgent first; runs with files are one at a time."""
-    waiting = [run for run in open_ if run.state is RunState.QUEUED and not (files_busy and run.has_files)]
-    return sorted(waiting, key=lambda run: (-run.priority, run.run_id))
 
 
 def _form(ledger: Ledger, job: Job, now_s: float) -> Started | Later | None:

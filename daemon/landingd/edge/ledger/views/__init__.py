@@ -1,6 +1,6 @@
 """What people and programs ask the ledger: JSON-ready answers, from a connection that can only read."""
 
-from landingd.edge.ledger.views.alerts import alerts
+from landingd.edge.ledger.views.alerts import alert_count, alerts, health
 from landingd.edge.ledger.views.backfills import backfill, backfills
 from landingd.edge.ledger.views.census import (
     Standing,
@@ -27,6 +27,7 @@ from landingd.edge.ledger.views.history import matrix, runs_below, runs_to_keep
 from landingd.edge.ledger.views.jobs import job_state
 from landingd.edge.ledger.views.opening import Answer, Connection, LedgerUnreadableError, open_views, reading
 from landingd.edge.ledger.views.runs import queued, run, runs, timings, under_way
+from landingd.edge.ledger.views.tails import TailStanding, tail, tails_at, tails_standing
 from landingd.edge.ledger.views.triggers import triggers
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "Connection",
     "LedgerUnreadableError",
     "Standing",
+    "TailStanding",
+    "alert_count",
     "alerts",
     "asked_versions",
     "backfill",
@@ -43,6 +46,7 @@ __all__ = [
     "file_answers",
     "files",
     "files_given",
+    "health",
     "ids_at",
     "ids_of",
     "job_state",
@@ -64,6 +68,9 @@ __all__ = [
     "runs_below",
     "runs_to_keep",
     "standing",
+    "tail",
+    "tails_at",
+    "tails_standing",
     "timings",
     "triggers",
     "under_way",

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
+from landingd.edge.ledger.tails import IS_SEGMENT
 from landingd.edge.ledger.views.opening import Answer
 
 Standing = tuple[int, bytes, str, bool, bool, tuple[int, int, int, int, int], float]
@@ -11,12 +12,12 @@ Standing = tuple[int, bytes, str, bool, bool, tuple[int, int, int, int, int], fl
 _STANDING = (
     "SELECT file_id, path, state, content_hash IS NOT NULL, cleaning IS NOT NULL, "
     "size, mtime_ns, ctime_ns, inode, device, seen_at_s "
-    "FROM files WHERE job = ? AND presence = 'present' AND state <> 'replaced'"
+    f"FROM files WHERE job = ? AND presence = 'present' AND state <> 'replaced' AND NOT {IS_SEGMENT}"
 )
 
 
 def standing(db: sqlite3.Connection, job: str, paths: Sequence[bytes] | None = None) -> list[Standing]:
-    """Every version of a job that should be on disk, of all paths or of these."""
+    """Every version of a job that should be on disk as a file, of all paths or of these; no segments of files."""
     with_cursor = db.cursor()
     with_cursor.row_factory = None  # a hundred thousand of them: plain tuples
     if paths is None:
