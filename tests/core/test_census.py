@@ -3,7 +3,19 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landingd.core.census import COUNTED, Doubt, Entry, Finding, Sight, TableRows, Tally, innermost, judge, report
+from landingd.core.census import (
+    COUNTED,
+    Doubt,
+    Entry,
+    Finding,
+    Sight,
+    TableRows,
+    Tailed,
+    Tally,
+    innermost,
+    judge,
+    report,
+)
 from landingd.core.census import Discrepancy as Told
 from landingd.core.census import rows_differing as differing
 from landingd.model import FileState, Signature
@@ -94,6 +106,20 @@ def test_a_file_that_is_written_over_waits_as_soon_as_the_books_or_a_second_look
     assert judge(changed, seen(OLD)).counts is FileState.WAITING
     assert judge(changed, changed).doubt is Doubt.UNACCOUNTED
     assert judge(seen(NEW, entry(), at_work=True)).counts is FileState.WAITING
+
+
+def test_a_file_that_grows_is_one_file_and_loaded_when_all_that_stands_in_it_is():
+    assert judge(seen(OLD, tailed=Tailed(offset=10))) == Finding(FileState.LOADED)
+    assert judge(seen(OLD, tailed=Tailed(offset=9))).counts is FileState.WAITING
+    waits = judge(seen(OLD, tailed=Tailed(offset=10, waiting=2, waiting_since_s=3.0, quarantined=1)))
+    assert waits == Finding(FileState.WAITING, waiting_since_s=3.0)
+    bad = judge(seen(OLD, tailed=Tailed(offset=10, quarantined=1, quarantined_id=4)))
+    assert bad == Finding(FileState.QUARANTINED, file_id=4)
+    assert judge(seen(None, tailed=Tailed(offset=10))) == Finding()
+
+
+def test_a_file_that_was_cut_is_in_doubt_until_the_tailer_has_seen_it():
+    assert judge(seen(OLD, tailed=Tailed(offset=11))).doubt is Doubt.UNACCOUNTED
 
 
 def test_two_versions_of_a_path_cannot_both_lie_there():

@@ -13,13 +13,14 @@ NOUNS = {"landingd.model", "landingd.errors"}
 ROOF = {"landingd.cli", "landingd.supervisor", "landingd.settings", "landingd.__main__"}
 
 NOT_FOR_CORE = {
-    "asyncio", "concurrent", "datetime", "fcntl", "glob", "http", "io.open", "logging", "os", "pathlib", "random",
+    "asyncio", "concurrent", "fcntl", "glob", "http", "io.open", "logging", "os", "pathlib", "random",
     "secrets", "shutil", "signal", "socket", "sqlite3", "subprocess", "sys", "tempfile", "threading", "time", "uuid",
 }  # fmt: skip
 """Clocks, chance, files, threads: what makes a decision give another answer for the same values."""
 
 ONLY_IN = {
     "aiomqtt": {"landingd.edge.broker"},
+    "apprise": {"landingd.edge.alerts"},
     "charset_normalizer": {"landingd.edge.landing"},
     "amqtt": {"landingd.edge.embedded_broker"},
     "duckdb": {"landingd.edge.engine"},
@@ -83,12 +84,11 @@ def test_the_source_root_is_not_a_package():
 
 
 def test_there_is_nothing_between_the_floors():
-    floors = ("core", "edge", "flow", "cli", "settings")
+    floors = ("core", "edge", "flow", "cli", "supervisor", "settings")
     loose = set(MODULES) - {name for floor in floors for name in on(floor)}
     assert {name for name in loose if not below(name, NOUNS)} == {
         "landingd",
         "landingd.__main__",
-        "landingd.supervisor",
     }
 
 
@@ -103,6 +103,12 @@ def test_core_decides_and_does_nothing_else(name):
     assert foreign(MODULES[name]) == set()
     assert {other for other in ours(MODULES[name]) if not below(other, {*NOUNS, "landingd.core"})} == set()
     assert {other for other in imports(MODULES[name]) if below(other, NOT_FOR_CORE)} == set()
+
+
+@pytest.mark.parametrize("name", on("core"))
+def test_core_reads_no_clock(name):
+    asked = {node.attr for node in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(node, ast.Attribute)}
+    assert asked.isdisjoint({"now", "today", "utcnow"})
 
 
 @pytest.mark.parametrize("name", on("core"))

@@ -22,10 +22,9 @@ from landingd.flow.pausing import is_paused
 from landingd.flow.redo import Redo
 from landingd.flow.requests_runs import RunRequests
 from landingd.flow.roots import Roots
-from landingd.flow.runner import Runner
 from landingd.model import ForEach, Job, RunJob
 from landingd.settings import Settings
-from landingd.supervisor import Stores, open_stores, preparer, root_options
+from landingd.supervisor.stores import Stores, actor, open_stores, root_options, runner
 
 T = TypeVar("T")
 
@@ -107,8 +106,8 @@ async def _drive(stores: Stores, settings: Settings, job: str, run_id: int) -> N
     """Run what this job has queued until this run has ended, and the runs of other jobs that it asks for."""
     catalog = replace(stores.catalog, jobs=_reached(stores.catalog, job))
     stores.books.definition = stores.catalog.job
-    runner = Runner(stores.books, stores.engine, preparer(settings))
-    dispatch = Dispatch(stores.books, Driver(runner), catalog, max_concurrent=settings.runs.max_concurrent)
+    driver = Driver(runner(settings, stores, actor(settings)))
+    dispatch = Dispatch(stores.books, driver, catalog, max_concurrent=settings.runs.max_concurrent)
     async with asyncio.TaskGroup() as flows:
         flows.create_task(dispatch.run())
         await stores.books.ended(run_id)

@@ -19,8 +19,8 @@ LOOK_EVERY_S = 0.1
 """While it grows."""
 LOOK_IDLE_S = 0.4
 IDLE_AFTER_S = 10.0
-GATHER_S = 0.3
-"""From one segment to the next: a busy producer gives three a second, not hundreds."""
+GATHER_S = 0.5
+"""From one segment to the next: a busy producer gives two a second, not hundreds."""
 GATHER_MAX_S = 30.0
 WAITING_FREE = 4
 """So many segments may wait before the next ones are made larger instead."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from landingd.core import graph, references
+from landingd.core import jobcheck
 from landingd.edge.jobfiles import BundleRead, read_bundle
 from landingd.errors import in_order
 
@@ -13,11 +13,6 @@ def check_bundle(file: Path, variables: Mapping[str, str], target: str | None) -
     reads are in another place.
     """
     read = read_bundle(file, variables, target)
-    problems = list(read.problems)
-    sound = set(read.sound)
-    for job in read.jobs:
-        found = graph.problems(job) + references.problems(job)
-        problems += found
-        if found:
-            sound.discard(job.name)
-    return BundleRead(read.jobs, in_order(problems), frozenset(sound))
+    found = jobcheck.problems(read.jobs)
+    sound = frozenset(read.sound) - jobcheck.concerned(read.jobs, found)
+    return BundleRead(read.jobs, in_order([*read.problems, *found]), sound)

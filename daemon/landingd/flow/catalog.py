@@ -5,16 +5,16 @@ tables that exist and those that the jobs would make. Nothing on disk is opened 
 and a reload can do this beside a running daemon.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from landingd.core import alerts, graph, jobcheck, refresh
+from landingd.core import alerts, graph, jobcheck, refresh, tablereads
 from landingd.edge import jobfiles, processes
 from landingd.edge.engine.binding import Binding, Bound
 from landingd.errors import EngineError, JobFileError, NotFoundError, Problem, did_you_mean
-from landingd.model import Expectation, Job, Notebook, Task
+from landingd.model import Expectation, Job, Notebook, SqlCondition, Task
 
 Columns = Mapping[str, Mapping[str, str]]
 
@@ -90,25 +90,17 @@ def _bind(jobs: list[Job], binding: Binding, problems: list[Problem]) -> Catalog
     for _, task in tasks.values():
         if task.ingest and task.table:
             binding.add_raw_table(task.table, task.ingest.schema_hints, whole=task.ingest.schema_is_whole)
-    draft = _Draft(binding, problems, tracked={table for table, (_, task) in tasks.items() if task.ingest})
+    parse = cache(binding.parse)  # each statement is wanted twice
+    draft = _Draft(binding, parse, problems, tracked={table for table, (_, task) in tasks.items() if task.ingest})
     for _, task in tasks.values():
         if task.ingest:
             draft.expect(task)
-    for job, task in _upstream_first(tasks, binding, problems):
+    for job, task in _upstream_first(tasks, parse, problems):
         draft.add_table(job, task)
     for job in jobs:
-        for task in jobcheck.with_nested(job):
-            if task.sql is not None and task.table is None:
-                draft.note(task, binding.bind_script(task.sql, _parameter_names(job, task)))
-    reads = {job.name: _reads(job, tasks) for job in jobs}
+        draft.add_rest(job)
+    reads = tablereads.by_job(jobs, draft.reads)
     return Catalog(tuple(jobs), draft.refreshes, draft.definitions, reads, tuple(draft.unbound))
-
-
-def _reads(job: Job, tasks: Mapping[str, tuple[Job, Task]]) -> frozenset[str]:
-    """Tables of other jobs that the text of the job's SQL names."""
-    texts = [task.sql.casefold().replace('"', "") for task in jobcheck.with_nested(job) if task.sql is not None]
-    foreign = [table for table, (maker, _) in tasks.items() if maker is not job]
-    return frozenset(table for table in foreign if any(re.search(rf"\b{re.escape(table)}\b", text) for text in texts))
 
 
 @dataclass(slots=True)
@@ -116,18 +108,20 @@ class _Draft:
     """A catalog in the making: tables come in the order in which they read each other."""
 
     binding: Binding
+    parse: Callable[[str], refresh.Tree]
     problems: list[Problem]
     tracked: set[str]
     """Tables that know which file each of their rows came from."""
     refreshes: dict[str, refresh.Refresh] = field(default_factory=dict[str, refresh.Refresh])
     definitions: dict[str, str] = field(default_factory=dict[str, str])
+    reads: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     unbound: list[Problem] = field(default_factory=list[Problem])
 
     def add_table(self, job: Job, task: Task) -> None:
         """Choose how the table is refreshed, and bind its SELECT."""
         if task.sql is None or task.table is None:
             return
-        statement = self.binding.parse(task.sql)
+        statement = self.parse(task.sql)
         table = task.table.casefold()
         chosen = refresh.choose(
             statement, declared=task.refresh, tracked=self.tracked, functions=self.binding.functions
@@ -137,6 +131,7 @@ class _Draft:
             self.problems.append(_problem(task, what, "leave out `refresh: append`"))
         if chosen.upstream is not None:
             self.tracked.add(table)
+        self.reads[table] = refresh.tables_read(statement)
         above = {t: self.definitions[t] for t in refresh.tables_read(statement) if t in self.definitions}
         self.refreshes[table] = chosen
         self.definitions[table] = refresh.definition(task.sql, chosen, above, task.expectations)
@@ -145,6 +140,15 @@ class _Draft:
         self.note(task, bound)
         if bound.error is None:
             self.expect(task)
+
+    def add_rest(self, job: Job) -> None:
+        """Bind what makes no table: scripts, and the conditions of triggers."""
+        for task in jobcheck.with_nested(job):
+            if task.sql is not None and task.table is None:
+                self.note(task, self.binding.bind_script(task.sql, _parameter_names(job, task)))
+        for trigger in job.triggers:
+            if trigger.condition is not None:
+                self.gate(trigger.condition)
 
     def expect(self, task: Task) -> None:
         """Bind what is expected of the rows of the task's table."""
@@ -166,6 +170,21 @@ class _Draft:
             return Bound(error=obstacle, hint="an expectation is about one row alone, and holds for ever or not at all")
         return self.binding.bind_expression(table, expect)
 
+    def gate(self, condition: SqlCondition) -> None:
+        """Bind the SELECT that stands between a trigger and its runs."""
+        try:
+            self.parse(condition.sql)
+            bound = self.binding.bind_script(condition.sql, ())
+        except EngineError as error:
+            bound = Bound(error=error.what, hint=error.hint)
+        place = condition.place
+        if bound.error is not None:
+            problem = Problem(place.file, place.line, f"sql_condition: {bound.error}", bound.hint)
+            self.problems.append(problem)
+        elif bound.missing:
+            what, hint = _not_bound(bound)
+            self.unbound.append(Problem(place.file, place.line, f"sql_condition: {what}", hint))
+
     def note(self, task: Task, bound: Bound) -> None:
         """Keep what binding found."""
         if bound.error is not None:
@@ -175,7 +194,7 @@ class _Draft:
 
 
 def _upstream_first(
-    tasks: Mapping[str, tuple[Job, Task]], binding: Binding, problems: list[Problem]
+    tasks: Mapping[str, tuple[Job, Task]], parse: Callable[[str], refresh.Tree], problems: list[Problem]
 ) -> list[tuple[Job, Task]]:
     """Table tasks in the order in which their SELECTs read each other; a SELECT that is no SELECT is a problem."""
     reads: dict[str, frozenset[str]] = {}
@@ -183,25 +202,27 @@ def _upstream_first(
         if task.sql is None:
             continue
         try:
-            reads[table] = refresh.tables_read(binding.parse(task.sql)) & tasks.keys()
+            reads[table] = refresh.tables_read(parse(task.sql)) & tasks.keys()
         except EngineError as error:
             problems.append(_problem(task, error.what, error.hint))
-    ordered: list[str] = []
-    while waiting := [t for t in reads if t not in ordered]:
-        free = [t for t in waiting if not (reads[t] & reads.keys()) - set(ordered) - {t}]
-        if not free:
-            first = tasks[waiting[0]][1]
-            problems.append(
-                _problem(first, f"the tables {', '.join(waiting)} are made from each other in a circle", None)
-            )
-            break
-        ordered += free
+    ordered = graph.in_order({table: others - {table} for table, others in reads.items()})
+    if len(ordered) < len(reads):
+        waiting = [table for table in reads if table not in set(ordered)]
+        task = tasks[waiting[0]][1]
+        problems.append(_problem(task, f"the tables {', '.join(waiting)} are made from each other in a circle", None))
+    jobs = {id(job): job for job, _ in tasks.values()}
+    before = {known: graph.before(job) for known, job in jobs.items()}
     for table in ordered:
-        problems += _order_problems(table, reads[table], tasks)
+        problems += _order_problems(table, reads[table], tasks, before[id(tasks[table][0])])
     return [tasks[table] for table in ordered]
 
 
-def _order_problems(table: str, reads: frozenset[str], tasks: Mapping[str, tuple[Job, Task]]) -> list[Problem]:
+def _order_problems(
+    table: str,
+    reads: frozenset[str],
+    tasks: Mapping[str, tuple[Job, Task]],
+    before: Callable[[str, str], bool],
+) -> list[Problem]:
     """A task that reads a table of its own job must come after the task that makes it."""
     job, task = tasks[table]
     found: list[Problem] = []
@@ -209,7 +230,7 @@ def _order_problems(table: str, reads: frozenset[str], tasks: Mapping[str, tuple
         maker_job, maker = tasks[read]
         if read == table:
             found.append(_problem(task, f"reads {table}, which it makes itself", None))
-        elif maker_job is job and task.task_key not in graph.downstream(job, maker.task_key):
+        elif maker_job is job and not before(maker.task_key, task.task_key):
             found.append(
                 _problem(
                     task,

@@ -243,7 +243,9 @@ class Runner:
 
     # -- verdicts --
 
-    async def conclude(self, job: Job | None, key: AttemptKey, outcome: Outcome, resolved: Mapping[str, str]) -> Concluded:
+    async def conclude(
+        self, job: Job | None, key: AttemptKey, outcome: Outcome, resolved: Mapping[str, str]
+    ) -> Concluded:
         """Record the outcome; returns what to do next."""
         concluded = await self.books.conclude(job, key, outcome, go_on=not self.stopping.is_set(), resolved=resolved)
         log_outcome(outcome)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sqlite3
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -55,7 +54,7 @@ class States:
             return None
         return await asyncio.to_thread(self._read, lambda db: read(db, job))
 
-    def _read(self, read: Callable[[sqlite3.Connection], dict[str, Any]]) -> dict[str, Any]:
+    def _read(self, read: Callable[[views.Connection], dict[str, Any]]) -> dict[str, Any]:
         with contextlib.closing(views.open_views(self._settings.ledger_file)) as db:
             return read(db)
 
@@ -77,7 +76,7 @@ class States:
         }
 
 
-def _counted(db: sqlite3.Connection) -> dict[str, Any]:
+def _counted(db: views.Connection) -> dict[str, Any]:
     return {
         "files": views.counts(db),
         "untold_events": views.outbox_size(db),

@@ -13,7 +13,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from landingd.edge.broker.link import Address, Link, LinkLost, Message, Refused, Taker, connect, tls_context
+from landingd.edge.broker.link import Link, connect, tls_context
+from landingd.edge.broker.values import Address, LinkLost, Message, Refused, Taker
 from landingd.errors import ConfigError
 
 FAREWELL_TIMEOUT_S = 2.0

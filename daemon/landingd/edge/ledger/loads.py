@@ -103,13 +103,6 @@ class LoadVerbs:
         )
         return [PendingFile(row["file_id"], row["path"], row["size"]) for row in rows]
 
-    def last_arrival_s(self, job: str) -> float | None:
-        """When the newest of them was complete."""
-        row = self._db.execute(
-            "SELECT max(complete_at_s) AS s FROM files WHERE job = ? AND wanted IS NOT NULL", (job,)
-        ).fetchone()
-        return row["s"] if row else None
-
     def turns(self, file_ids: Collection[int]) -> list[tuple[int, int]]:
         """How often each of these was given to a run: `(file_id, turns)`."""
         rows = self._db.execute(

@@ -224,11 +224,11 @@ class RunVerbs:
         )
 
     def offer_again(self, run_id: int) -> None:
-        """Files of an ended run that it did not get to are wanted for the next one, as they were for this one."""
+        """What a run that ends has not done with its files is wanted of the next one."""
         self._db.execute(
             "UPDATE files SET wanted = (SELECT action FROM run_files WHERE run_files.run_id = ?1 "
-            "AND run_files.file_id = files.file_id) WHERE run_id = ?1 AND wanted IS NULL AND state = 'waiting' "
-            "AND content_hash IS NOT NULL AND presence IN ('present', 'archived')",
+            "AND run_files.file_id = files.file_id) WHERE run_id = ?1 AND wanted IS NULL AND content_hash IS NOT NULL "
+            "AND state = 'waiting' AND (leaving OR presence IN ('present', 'archived'))",
             (run_id,),
         )
 

@@ -1,12 +1,12 @@
 """Which of the files that wait make up the next run, and when: both timers and both limits of the triggers."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from landingd.core import due as due_rules
 from landingd.core import triggers
 from landingd.edge.ledger import Ledger, PendingFile
-from landingd.flow.pausing import is_paused
+from landingd.flow import pausing
 from landingd.model import Continuous, FileArrival, Job, Trigger, TriggerOutcome, TriggerType
 
 
@@ -20,78 +20,101 @@ class Batch:
     trigger_type: TriggerType
 
 
+LOOKED_THROUGH_MAX = 100_000
+"""Files that are looked through where only some of the job's triggers are due."""
+
+
 def due(ledger: Ledger, job: Job, now_s: float) -> Batch | float | None:
     """The files of the next run; or when they are due; None: none waits, or what they wait for is paused."""
-    pending = ledger.pending(job.name, _limit(job) + 1)
-    if not pending:
+    if not ledger.pending(job.name, 1):
         return None
-    sources = [(t, a) for t in job.triggers if (a := _source(t)) is not None]
+    sources = [(t, a) for t in job.triggers if (a := source_of(t)) is not None]
     ready: list[Trigger] = []
     later_s: list[float] = []
     for trigger, arrival in sources:
-        if is_paused(ledger, job, trigger):
-            continue
-        at_s = _due_s(ledger, job, trigger, arrival)
-        if at_s <= now_s:
+        at_s = _due_s(ledger, job, trigger, arrival, now_s)
+        if at_s is not None and at_s <= now_s:
             ready.append(trigger)
-        else:
+        elif at_s is not None:
             later_s.append(at_s)
-    taken = pending if len(ready) == len(sources) else _of(pending, job, ready)
+    taken = _pending(ledger, job, ready, all_of=len(ready) == len(sources))
     if taken:
-        return _batch(ledger, job, taken, ready or [trigger for trigger, _ in sources])
+        return _batch(ledger, job, taken, ready)
     return min(later_s, default=None)
 
 
-def _source(trigger: Trigger) -> FileArrival | None:
-    return trigger.on.source if isinstance(trigger.on, Continuous) else _arrival(trigger)
-
-
-def _arrival(trigger: Trigger) -> FileArrival | None:
+def source_of(trigger: Trigger) -> FileArrival | None:
+    """Where the files of a trigger come from; None: it is not about files."""
+    if isinstance(trigger.on, Continuous):
+        return trigger.on.source
     return trigger.on if isinstance(trigger.on, FileArrival) else None
 
 
-def _due_s(ledger: Ledger, job: Job, trigger: Trigger, arrival: FileArrival) -> float:
-    row = ledger.trigger_rows(job.name).get(trigger.key)
+def _due_s(ledger: Ledger, job: Job, trigger: Trigger, arrival: FileArrival, now_s: float) -> float | None:
+    """When files of this trigger may start a run; None: not before somebody does something."""
+    paused = pausing.why_paused(ledger, job, trigger)
+    if paused is not None:
+        ledger.note_trigger(job.name, trigger.key, TriggerOutcome.NOT_TRIGGERED, paused, now_s=now_s)
+        return None
     if isinstance(trigger.on, Continuous):
+        row = ledger.trigger_row(job.name, trigger.key)
         return row.retry_at_s or 0.0 if row else 0.0
     if not arrival.min_time_between_triggers_s and not arrival.wait_after_last_change_s:
         return 0.0
-    last_run_s = ledger.last_run_start_s(job.name, TriggerType.FILE_ARRIVAL, trigger.key)
-    return due_rules.file_batch_due_s(arrival, last_run_s, ledger.last_arrival_s(job.name))
+    last_s = ledger.last_run_start_s(job.name, TriggerType.FILE_ARRIVAL, trigger.key)
+    last_run_s = None if last_s is None else min(last_s, now_s)  # a clock may have been set back
+    newest_s = ledger.newest_arrival_s(job.name, settled_s=arrival.wait_after_last_change_s)
+    at_s = due_rules.file_batch_due_s(arrival, last_run_s, newest_s)
+    if at_s > now_s:
+        why = due_rules.why_files_wait(arrival, last_run_s, at_s, now_s)
+        ledger.note_trigger(job.name, trigger.key, TriggerOutcome.NOT_TRIGGERED, why, now_s=now_s)
+    return at_s
 
 
-def _of(pending: Iterable[PendingFile], job: Job, ready: Iterable[Trigger]) -> list[PendingFile]:
-    """Of the files those that these triggers brought."""
-    arrivals = {id(_source(trigger)) for trigger in ready}
-    found = []
-    for file in pending:
+def _pending(ledger: Ledger, job: Job, ready: Sequence[Trigger], *, all_of: bool) -> list[PendingFile]:
+    """The files that these triggers brought and their conditions let through; with all triggers of the job any file."""
+    limit = triggers.batch_limit(job)
+    gates = [gate for trigger in ready if (gate := pausing.let_through(ledger, job, trigger)) is not None]
+    if all_of and not gates:
+        return ledger.pending(job.name, limit)
+    if not ready:
+        return []
+    arrivals = {id(source_of(trigger)) for trigger in ready}
+    found: list[PendingFile] = []
+    for file in ledger.pending(job.name, LOOKED_THROUGH_MAX):
         matches, _ = triggers.matching(file.path, [job])
-        if any(id(match.trigger) in arrivals for match in matches):
+        if file.file_id <= min(gates, default=file.file_id) and any(id(m.trigger) in arrivals for m in matches):
             found.append(file)
+            if len(found) == limit:
+                break
     return found
 
 
-def _limit(job: Job) -> int:
-    return triggers.batch_limit(job)
-
-
-def _batch(ledger: Ledger, job: Job, pending: list[PendingFile], ready: list[Trigger]) -> Batch:
+def _batch(ledger: Ledger, job: Job, pending: Sequence[PendingFile], ready: Sequence[Trigger]) -> Batch:
     n_bytes_max = min((a.max_bytes_per_trigger for a in job.file_arrivals if a.max_bytes_per_trigger), default=0)
     taken: list[int] = []
     n_bytes = 0
-    for file in pending[: _limit(job)]:
+    for file in pending:
         taken.append(file.file_id)
         n_bytes += file.size
         if n_bytes_max and n_bytes >= n_bytes_max:
             break  # soft, as in Auto Loader: the file that passes the limit is still taken
-    first = ready[0] if ready else None
-    source = _source(first) if first else None
-    continuous = first is not None and isinstance(first.on, Continuous)
+    first = _bringer(job, pending[0], ready)
+    source = source_of(first) if first else None
     kind = TriggerType.FILE_ARRIVAL
-    if continuous and first is not None:
-        row = ledger.trigger_rows(job.name).get(first.key)
+    if first is not None and isinstance(first.on, Continuous):
+        row = ledger.trigger_row(job.name, first.key)
         kind = TriggerType.CONTINUOUS_RESTART if row and row.failures else TriggerType.CONTINUOUS
     return Batch(tuple(taken), first.key if first else "", source.path if source else "", kind)
+
+
+def _bringer(job: Job, file: PendingFile, ready: Sequence[Trigger]) -> Trigger | None:
+    """The trigger that brought the oldest of the files."""
+    if len(ready) > 1:
+        matches, _ = triggers.matching(file.path, [job])
+        arrivals = {id(match.trigger) for match in matches}
+        ready = [trigger for trigger in ready if id(source_of(trigger)) in arrivals] or ready
+    return ready[0] if ready else None
 
 
 def note(ledger: Ledger, job: Job, batch: Batch, run_id: int, now_s: float) -> None:

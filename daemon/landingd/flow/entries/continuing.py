@@ -1,8 +1,8 @@
 """A continuous job after a run: a failed batch is tried again after a pause that grows, a success ends the series."""
 
-from landingd.core import lifecycle
+from landingd.core import due_events, lifecycle
 from landingd.edge.ledger import Ledger
-from landingd.model import Continuous, Job, Result, TriggerOutcome, TriggerType
+from landingd.model import Job, Result, TriggerOutcome, TriggerType
 
 _OF_ITS_OWN = frozenset({TriggerType.CONTINUOUS, TriggerType.CONTINUOUS_RESTART})
 
@@ -12,18 +12,21 @@ def after_run(ledger: Ledger, job: Job | None, run_id: int, result: Result, now_
     run = ledger.run(run_id)
     if job is None or job.continuous is None or run is None or run.trigger_type not in _OF_ITS_OWN:
         return
-    trigger = next(t for t in job.triggers if isinstance(t.on, Continuous))
-    if result in {Result.SUCCESS, Result.SUCCESS_WITH_FAILURES}:
-        ledger.set_backoff(job.name, trigger.key, failures=0, retry_at_s=None)
-        return
-    if not job.continuous.retry or result is Result.CANCELED:
-        return
-    ledger.offer_again(run_id)
+    on = job.continuous
+    trigger = next(t for t in job.triggers if t.on is on)
     row = ledger.trigger_row(job.name, trigger.key)
     began_s = run.resumed_at_s or run.queued_at_s
-    before = 0 if row is None or now_s - began_s >= job.continuous.reset_after_s else row.failures
-    failures = before + 1
-    retry_at_s = now_s + lifecycle.pause_s(job.continuous.backoff, failures, f"{job.name}/{run_id}")
+    before = row.failures if row else 0
+    failures = due_events.continuous_failures(on, before, result=result, ran_s=now_s - began_s)
+    if failures == 0:
+        if before:
+            ledger.set_backoff(job.name, trigger.key, failures=0, retry_at_s=None)
+        return
+    if result is Result.CANCELED:
+        return
+    if on.retry:
+        ledger.offer_again(run_id)
+    retry_at_s = now_s + lifecycle.pause_s(on.backoff, failures, f"{job.name}/{run_id}")
     ledger.set_backoff(job.name, trigger.key, failures=failures, retry_at_s=retry_at_s)
     what = f"run {run_id} ended {result.value}, {failures} in a row: the next one after {retry_at_s - now_s:.1f} s"
     ledger.note_trigger(job.name, trigger.key, TriggerOutcome.NOT_TRIGGERED, what, now_s=now_s)
