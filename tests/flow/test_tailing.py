@@ -24,7 +24,7 @@ from landingd.flow import segments as segments_module
 from landingd.flow.books import Books, ToLoad
 from landingd.flow.intake import Intake
 from landingd.flow.looking import IntakeOptions
-from landingd.flow.preparing import Preparer
+from landingd.flow.preparing import NoRoomForCopyError, Preparer
 from landingd.flow.segments import Segments, tail_in
 from landingd.flow.tailing import Tailer
 from landingd.model import Facts, FileArrival, FileLoad, FileRef, Hint, Ingest, Job, Signature, SourceFile, Task
@@ -399,14 +399,20 @@ async def test_a_copy_that_is_lost_is_made_anew_from_the_file_wherever_it_lies_n
     assert landing.peek(source.path).head == HEADER.encode() + b"1,a\n"
 
 
-async def test_a_segment_of_which_nothing_is_left_is_gone_and_not_bad(logs, tmp_path):
+async def test_a_segment_of_which_nothing_is_left_is_quarantined_since_nobody_enters_it_again(logs, tmp_path):
     logs.append(HEADER + "1,a\n")
     await logs.look()
     shutil.rmtree(logs.spool)
-    logs.path().unlink()
+    logs.path().rename(logs.root / "hidden")
+    with pytest.raises(NoRoomForCopyError, match="its directory is empty or missing"):
+        prepared(logs, tmp_path)
+    logs.append("another", "other")
     (load,) = prepared(logs, tmp_path)
     assert isinstance(load, FileLoad)
-    assert load.gone == "the file that it was taken from was cut or went away before it could be loaded"
+    assert (
+        load.quarantined
+        == "bytes 7 to 11 of the file were cut away before they could be loaded, and their copy was lost"
+    )
 
 
 async def test_copies_that_nobody_needs_are_released_also_those_of_an_earlier_process(logs):
@@ -453,6 +459,52 @@ async def test_intake_leaves_a_tailed_path_to_the_tailer_and_knows_its_packed_ro
         ("in/app.log.2.gz", "duplicate", "in/app.log packed, which was read while it grew"),
         ("in/other.log.1.gz", "waiting", "complete; waiting for a run"),
     ]
+
+
+async def test_that_a_growing_file_is_gone_is_nothing_to_intake(logs):
+    logs.append(HEADER + "1,a\n")
+    await logs.look()
+    logs.path().unlink()
+    options = IntakeOptions(logs.root, 3600.0, quiet_floor_s=0.0)
+    await Intake(Books(logs.ledger, logs.clock), [logs.job], options, on_arrived=lambda _: None).once()
+    assert looked_up(logs.ledger_file, "SELECT state, presence FROM files") == [("waiting", "present")]
+
+
+# --- jobs, and what is gone -------------------------------------------------------------------------------
+
+
+async def test_everything_that_stands_there_is_entered_in_one_go_when_asked_once(logs, monkeypatch):
+    monkeypatch.setattr(segments_module, "SEGMENT_BYTES_MAX", 100)
+    logs.append(HEADER + "".join(f"{n},x\n" for n in range(100)))
+    logs.append(HEADER + "100,x\n", "other.log")
+    await logs.tailer.once()
+    assert sorted(logs.lines(), key=lambda line: int(line.split(",")[0])) == [f"{n},x" for n in range(101)]
+
+
+async def test_other_jobs_end_the_tailing_and_the_old_ones_go_on_with_it(logs):
+    logs.append(HEADER + "1,a\n")
+    await logs.look()
+    await logs.tailer.set_jobs([job()])
+    logs.append("2,b\n")
+    await logs.look(rounds=2)
+    assert (logs.tailer.tailed(), logs.lines()) == (0, ["1,a"])
+    await logs.tailer.set_jobs([logs.job])
+    await logs.look(rounds=2)
+    assert (logs.tailer.tailed(), logs.lines()) == (1, ["1,a", "2,b"])
+
+
+async def test_a_rotated_file_that_was_removed_is_known_to_be_gone(logs):
+    logs.append(HEADER + "1,a\n")
+    await logs.look()
+    logs.path().rename(logs.path("app.log.1"))
+    logs.append(HEADER + "2,b\n")
+    await logs.settle()
+    await logs.ledger.transact(lambda ledger: ledger._db.execute("UPDATE files SET state = 'loaded'").fetchall())
+    logs.path("app.log.1").unlink()
+    await logs.look(pass_s=700.0)
+    presences = looked_up(logs.ledger_file, "SELECT presence FROM files ORDER BY file_id")
+    assert presences == [("removed",), ("present",)]
+    assert [tail.offset for tail in await logs.ledger.transact(lambda ledger: ledger.tails("shop"))] == [11]
 
 
 # --- anything, in any order -------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Files that keep growing, as the installed daemon reads them: a producer that never stops, rotations, and deaths."""
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -108,3 +110,40 @@ def lines(daemon: LandingdProcess) -> int:
     """How many rows the ledger knows of."""
     (row,) = daemon.ledger("SELECT coalesce(sum(rows_loaded), 0) AS n FROM loads")
     return int(row["n"])
+
+
+EVENTS = {
+    "events/job.yml": """
+        name: events
+        triggers:
+          - file_arrival: {path: events, pattern: "*.ndjson*"}
+        tasks:
+          - task_key: bronze
+            ingest: {format: json, tail: true, schema_hints: {n: BIGINT}}
+            table: bronze.events
+        """,
+}
+
+
+def test_a_log_that_is_copied_and_cut_goes_on_and_why_tells_how_far_it_is_read(tmp_path: Path) -> None:
+    with LandingdProcess(tmp_path / "base", EVENTS) as daemon:
+        log = daemon.drop("events/app.ndjson", '{"n": 1}\n{"n": 2}\n{"n": 3')
+        daemon.until(lambda: lines(daemon) == 2)
+        with log.open("a") as writer:
+            writer.write("}\n")
+            writer.flush()
+            daemon.until(lambda: lines(daemon) == 3)
+            shutil.copyfile(log, log.with_suffix(".ndjson.1"))
+            os.truncate(log, 0)
+            writer.write('{"n": 4}\n')
+        daemon.until(lambda: lines(daemon) == 4)
+        daemon.until(lambda: not daemon.open_runs())
+        assert daemon.query("SELECT n FROM bronze.events ORDER BY n") == [{"n": n} for n in (1, 2, 3, 4)]
+        daemon.until(lambda: daemon.ledger("SELECT 1 FROM tails WHERE state = 'finished' AND tail_id = 1"))
+        told = daemon.cli("why", "events/app.ndjson")["tails"]
+        assert [(one["generation"], one["state"], one["rows_loaded"]) for one in told] == [
+            (1, "finished", 3),
+            (2, "growing", 1),
+        ]
+        census = daemon.cli("census", "--rows")
+        assert (census["adds_up"], census["totals"]["loaded"]) == (True, 2)

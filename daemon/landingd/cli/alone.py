@@ -24,7 +24,7 @@ from landingd.flow.requests_runs import RunRequests
 from landingd.flow.roots import Roots
 from landingd.model import ForEach, Job, RunJob
 from landingd.settings import Settings
-from landingd.supervisor.stores import Stores, actor, open_stores, root_options, runner
+from landingd.supervisor import Stores, actor, open_stores, root_options, runner
 
 T = TypeVar("T")
 

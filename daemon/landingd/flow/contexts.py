@@ -2,15 +2,19 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from landingd.core import reference_names
+from landingd.core.reference_names import Reference
 from landingd.core.references import NO_INPUT, RunContext, TaskContext, UpstreamContext
 from landingd.edge.ledger import RunRow, TaskRow
 from landingd.flow.books import Books
 from landingd.model import AttemptKey, Job, Notebook, PythonCall, Script, Task, TaskState, shown
 
-_TAKE_FILES = (PythonCall, Script, Notebook)
+_TAKE_ALL = (PythonCall, Script, Notebook)
+"""Whose code may ask for anything."""
 
 
 def plain(job: Job, run: RunRow, key: AttemptKey) -> tuple[RunContext, TaskContext]:
@@ -19,18 +23,19 @@ def plain(job: Job, run: RunRow, key: AttemptKey) -> tuple[RunContext, TaskConte
 
 
 def is_plain(job: Job, task: Task) -> bool:
-    """Whether neither the task nor the job's parameters refer to anything."""
-    texts = [*task.parameters.values(), *(parameter.default for parameter in job.parameters)]
-    return task.action is None and not any("{{" in text for text in texts)
+    """Whether the task refers to nothing and is given nothing of the tasks before it."""
+    return not isinstance(task.action, _TAKE_ALL) and not _named(job, task)
 
 
 async def gather(
     books: Books, job: Job, task: Task, key: AttemptKey, landing_root: Path
 ) -> tuple[RunContext, TaskContext]:
     """The run as it is now, the tasks before this one with what they left, and the run's files where they matter."""
-    rows = await books.context(key.run_id, key.task_key, _above(job, rows_key(key)))
+    named = _named(job, task)
+    above = _above(job, rows_key(key)) if isinstance(task.action, PythonCall) else _tasks_named(named)
+    rows = await books.context(key.run_id, key.task_key, above)
     files: tuple[str, ...] = ()
-    if isinstance(task.action, _TAKE_FILES) or _names_files(job, task):
+    if isinstance(task.action, _TAKE_ALL) or any(name.startswith("job.trigger.file_arrival.") for name in named):
         root = os.fsencode(landing_root)
         files = tuple(shown_or_text(os.path.join(root, path)) for path in await books.paths(key.run_id))
     upstream = {name: _upstream(row) for name, row in rows.upstreams.items() if row.state is TaskState.TERMINATED}
@@ -38,6 +43,26 @@ async def gather(
     notebook = task.action.shown_file if isinstance(task.action, Notebook) else ""
     context = TaskContext(key.task_key, rows.task.attempts, value, upstream, notebook)
     return _run_context(job, rows.run, files), context
+
+
+def _named(job: Job, task: Task) -> list[str]:
+    """What the task, and the defaults of the job's parameters, refer to."""
+    texts = [
+        *task.parameters.values(),
+        *(parameter.default for parameter in job.parameters),
+        *reference_names.texts(task.action),
+    ]
+    return [name for text in texts if "{{" in text for name in reference_names.names(text)]
+
+
+def _tasks_named(names: Iterable[str]) -> list[str]:
+    """The tasks that these references are about."""
+    found: dict[str, None] = {}
+    for name in names:
+        reference = reference_names.read(name)
+        if isinstance(reference, Reference) and reference.template.startswith("tasks."):
+            found[reference.names[0]] = None
+    return list(found)
 
 
 def rows_key(key: AttemptKey) -> str:
@@ -64,11 +89,6 @@ def _above(job: Job, task_key: str) -> list[str]:
             found[above] = None
             open_.extend(depends_on.get(above, ()))
     return list(found)
-
-
-def _names_files(job: Job, task: Task) -> bool:
-    texts = [*task.parameters.values(), *(parameter.default for parameter in job.parameters), repr(task.action)]
-    return any("file_arrival." in text for text in texts if "{{" in text)
 
 
 def _run_context(job: Job, run: RunRow, files: tuple[str, ...]) -> RunContext:

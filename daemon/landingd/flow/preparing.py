@@ -131,9 +131,11 @@ class Preparer:
                 with self._lock:
                     self._orders.setdefault(source, []).append(order)
                 undo.pop_all()
-        except (landing.ChangedWhileReadingError, FileNotFoundError, SegmentGoneError) as error:
-            return FileLoad(file_id, gone=_why_gone(error))
-        except UnfitError as error:
+        except landing.ChangedWhileReadingError:
+            return FileLoad(file_id, gone="its content changed before it could be loaded")
+        except FileNotFoundError:
+            return FileLoad(file_id, gone="it went away before it could be loaded")
+        except (UnfitError, SegmentGoneError) as error:
             return FileLoad(file_id, quarantined=str(error))
         except landing.UNPACKING_ERRORS as error:
             return FileLoad(file_id, quarantined=f"cannot be unpacked: {error}")
@@ -270,12 +272,6 @@ def _changed(file: SourceFile) -> bool:
         return landing.signature(file.path) != file.signature
     except OSError:
         return True
-
-
-def _why_gone(error: Exception) -> str:
-    if isinstance(error, landing.ChangedWhileReadingError):
-        return "its content changed before it could be loaded"
-    return str(error) if isinstance(error, SegmentGoneError) else "it went away before it could be loaded"
 
 
 def _remove(copy: bytes) -> None:

@@ -4,10 +4,12 @@ Everything here runs on worker threads. It reads the landing directory and the l
 into a folder of the daemon's own; what is known of a file is changed by the tailer alone.
 """
 
+import errno
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 
 from landingd.core import tailing
 from landingd.core.tailing import Change
@@ -23,7 +25,10 @@ LINE_BYTES_MAX = 64 << 20
 
 
 class SegmentGoneError(LandingdError):
-    """A segment's bytes are neither in its copy nor in the file that it was taken from."""
+    """A segment's bytes are neither in its copy nor in the file that it was taken from.
+
+    No other version will bring them, so this one is quarantined, where everybody sees it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ class Segments:
         self._root = os.fsencode(root)
         self._spool = spool
         self._tail_of = tail_of
+        self._rebuilding = Lock()
 
     # -- taking --
 
@@ -221,9 +227,10 @@ class Segments:
         """
         segment = file.facts.segment
         assert segment is not None  # noqa: S101 -- asked by the caller
-        content = growing.kept(self._spool, file.content_hash)
-        if content is None or growing.segment_hash(segment.tail, segment.start, content) != file.content_hash:
-            growing.keep(self._spool, file.content_hash, self._rebuilt(segment, file.content_hash))
+        with self._rebuilding:  # two tasks may want it at the same time
+            content = growing.kept(self._spool, file.content_hash)
+            if content is None or growing.segment_hash(segment.tail, segment.start, content) != file.content_hash:
+                growing.keep(self._spool, file.content_hash, self._rebuilt(segment, file.content_hash))
         return os.fsencode(self._spool / file.content_hash)
 
     def _rebuilt(self, segment: Segment, content_hash: str) -> bytes:
@@ -231,11 +238,16 @@ class Segments:
         if tail is not None:
             folder, slash, _ = tail.path.rpartition(b"/")
             beside = [folder + slash + name for name in sorted(growing.beside(self._absolute(folder)))]
+            if not beside:  # unmounted, perhaps: then it will be back
+                raise OSError(errno.ENOENT, "its directory is empty or missing")
             for path in sorted(beside, key=lambda one: one != tail.path):
                 content = self._cut_out(tail, segment, path, content_hash)
                 if content is not None:
                     return content
-        raise SegmentGoneError("the file that it was taken from was cut or went away before it could be loaded")
+        raise SegmentGoneError(
+            f"bytes {segment.start:,} to {segment.end:,} of the file were cut away before they could be loaded, "
+            "and their copy was lost"
+        )
 
     def _cut_out(self, tail: Tail, segment: Segment, path: bytes, content_hash: str) -> bytes | None:
         """The segment out of this file, if it is the one."""

@@ -3,7 +3,7 @@
 So every answer here is about one moment: a file's hash comes with the signature that it had before and
 after, read from the same open descriptor, or not at all; a scan lists what it could not read, because a file
 that was not seen is not a file that is gone. Paths are bytes, since a file's name is bytes. Nothing
-of the producers' is changed here; `probing` alone writes, and only files of our own.
+of the producers' is changed here; `probing` and `growing` alone write, and only files of our own.
 
 Everything is synchronous and meant for worker threads.
 """
