@@ -221,7 +221,7 @@ def test_watch_prints_what_the_broker_tells(tmp_path: Path, broker: Mosquitto) -
                 heard.append(json.loads(watch.stdout.readline()))
             watch.terminate()
         assert heard[0]["topic"].endswith(("/status", "/state"))
-        assert b"online" in daemon.run("watch", "--count", "2").stdout
+        assert b"online" in daemon.run("watch", "--count", "3").stdout
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,9 @@ def test_a_failed_run_is_repaired_from_where_it_failed_and_everything_tells_of_i
     assert "┊" in text(daemon, "show", "1")
     (row,) = daemon.ledger("SELECT * FROM job_run_timeline")
     assert (row["job_name"], row["result_state"], row["repairs"]) == ("nightly", "SUCCESS", 2)
-    attempts = daemon.ledger("SELECT task_key, result_state FROM job_task_run_timeline ORDER BY task_key, attempt")
-    assert [row["result_state"] for row in attempts if row["task_key"] == "second"] == ["FAILED", "SUCCESS", "SUCCESS"]
+    # Small runs are first tried in one transaction; where that is rolled back, it is an attempt that was interrupted.
+    sql = "SELECT result_state FROM job_task_run_timeline WHERE task_key = 'second' AND outcome <> 'interrupted'"
+    assert [row["result_state"] for row in daemon.ledger(f"{sql} ORDER BY attempt")] == ["FAILED", "SUCCESS", "SUCCESS"]
 
 
 def test_a_part_of_a_job_runs_alone_beside_a_daemon_and_without_one(daemon: LandingdProcess) -> None:

@@ -30,9 +30,11 @@ STOP_TIMEOUT_S = 2.0
 
 QUIET = {
     "amqtt": logging.CRITICAL,  # the embedded broker calls a client that speaks MQTT 5 an error
+    "apprise": logging.CRITICAL,  # its lines may hold addresses, and those hold passwords
     "asyncio": logging.WARNING,
     "mqtt": logging.CRITICAL,  # a link that breaks is told in one line by whoever keeps it
     "transitions": logging.ERROR,
+    "urllib3": logging.CRITICAL,
     "uvicorn": logging.WARNING,
     "watchdog": logging.WARNING,
 }

@@ -79,7 +79,9 @@ def _credentials_dir(environ: Mapping[str, str]) -> Path | None:
 
 
 def _rooted(settings: Settings, file: Path) -> Settings:
-    return settings.model_copy(update={"base": (file.resolve().parent / settings.base).resolve()})
+    rooted = settings.model_copy(update={"base": (file.resolve().parent / settings.base).resolve()})
+    rooted._config_file = file.resolve()  # noqa: SLF001 -- known here and nowhere else
+    return rooted
 
 
 def _misplaced(settings: Settings, file: Path) -> Iterator[Problem]:
@@ -108,6 +110,10 @@ def _misplaced(settings: Settings, file: Path) -> Iterator[Problem]:
         )
 
 
+GIVEN_TO_TASKS = re.compile(r"LANDINGD_(PARAM_.*|RUN_ID|TASK_KEY|ATTEMPT|JOB|FILES|VALUES|SOCKET)")
+"""What a task's process finds in its environment, and hands on to a `landingd query` of its own: no settings."""
+
+
 class _Sources:
     """The four places: reads them, and knows which of them a value came from."""
 
@@ -119,7 +125,9 @@ class _Sources:
         self.variables = {
             name: value
             for name, value in environ.items()
-            if name.upper().startswith(PREFIX) and name.upper() != CONFIG_VARIABLE
+            if name.upper().startswith(PREFIX)
+            and name.upper() != CONFIG_VARIABLE
+            and not GIVEN_TO_TASKS.fullmatch(name.upper())
         }
         self.credentials = credentials
         self.secrets = [path.name for path in sorted(credentials.iterdir())] if credentials else []

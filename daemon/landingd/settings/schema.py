@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "LANDINGD_"
@@ -150,8 +150,8 @@ class Mqtt(_Section):
     reconnect_max_seconds: Interval = 30.0
     """The longest pause."""
     commands: tuple[Command, ...] = ()
-    """Verbs that may be asked for on <root>/<node>/command/<verb>, by whoever the broker lets publish there: run, repair,
-    cancel, pause, resume, replay, unload, requeue, backfill. None: nobody can command the daemon over MQTT."""
+    """Verbs that may be asked for on <root>/<node>/command/<verb>, by whoever the broker lets publish there: run,
+    repair, cancel, pause, resume, replay, unload, requeue, backfill. None: nobody can command the daemon over MQTT."""
     outbox_max_events: Annotated[int, Field(ge=1000)] = 1_000_000
     """Events kept for a broker that is away; beyond it the oldest are given up, and counted."""
 
@@ -206,7 +206,8 @@ class Alerts(_Section):
     sender: str = ""
     """The address that mail comes from; empty: landingd@<node>."""
     destinations: dict[str, SecretStr] = {}
-    """Web hooks by the id that jobs name them by, as Apprise URLs: slack://..., msteams://..., json://host/path."""
+    """Web hooks by the id that jobs name them by, as Apprise URLs: slack://..., workflows://... (Teams), json://host/path,
+    or https://host/path."""
     timeout_seconds: Interval = 20.0
     """A destination that does not answer for so long is tried again later."""
     give_up_after_hours: Annotated[float, Field(gt=0, le=8760, allow_inf_nan=False)] = 72.0
@@ -266,6 +267,13 @@ class Settings(BaseSettings):
     tasks: Tasks = Tasks()
     history: History = History()
     log: Log = Log()
+
+    _config_file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def config_file(self) -> Path | None:
+        """The file that this was read from."""
+        return self._config_file
 
     @property
     def landing_dir(self) -> Path:

@@ -87,6 +87,7 @@ def actor(settings: Settings) -> Actor:
         socket=settings.socket_path,
         python=settings.tasks.python,
         processes_max=settings.tasks.max_processes,
+        environment={"LANDINGD_CONFIG": str(settings.config_file)} if settings.config_file else {},
     )
     return Actor(options)
 
