@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,19 @@ from hypothesis import strategies as st
 
 from landingd.core import tailing
 from landingd.core.tailing import Change, Cut, Seen
-from landingd.model import FileArrival, Ingest, Job, Place, Tail, TailState, Task, Trigger
+from landingd.model import (
+    Cleanup,
+    Continuous,
+    FileArrival,
+    Ingest,
+    Job,
+    OnDelete,
+    Place,
+    Tail,
+    TailState,
+    Task,
+    Trigger,
+)
 
 TAIL = Tail(1, "logs", b"in/app.log", device=1, inode=7, head="h", head_bytes=10, header=b"n,t\n", offset=100)
 NEW = Tail(2, "logs", b"in/app.log", device=1, inode=7)
@@ -76,6 +89,29 @@ def test_a_packed_file_is_not_tailed_and_may_be_a_log_that_was(name):
     assert tailing.tailed_by(b"in/" + name, ("t0",), job) is None
     assert tailing.may_be_packed_log(b"in/" + name, ("t0",), job)
     assert not tailing.may_be_packed_log(b"in/a.log", ("t0",), job)
+
+
+@pytest.mark.parametrize(
+    ("arrival", "says"),
+    [
+        (FileArrival("in", marker="{name}.done"), "never complete"),
+        (FileArrival("in", manifest="*.manifest"), "never complete"),
+        (FileArrival("in", cleanup=Cleanup.ARCHIVE), "cleanup: archive"),
+        (FileArrival("in", on_delete=OnDelete.RETRACT), "on_delete: retract"),
+        (FileArrival("in", wait_after_last_change_s=5.0), "a silence that may never come"),
+        (Continuous(FileArrival("in", cleanup=Cleanup.DELETE)), "cleanup: delete"),
+    ],
+)
+def test_what_cannot_be_had_of_a_growing_file_is_refused(arrival, says):
+    tailing_it = replace(tailing_job(CSV), triggers=(Trigger(arrival),))
+    (problem,) = tailing.problems(tailing_it)
+    assert says in problem.what
+    assert tailing.problems(replace(tailing_job(Ingest()), triggers=(Trigger(arrival),))) == []
+
+
+def test_lines_of_utf_16_are_refused_and_all_others_are_fine():
+    assert [p.line for p in tailing.problems(tailing_job(Ingest(tail=True, encoding="utf-16")))] == [1]
+    assert tailing.problems(tailing_job(CSV)) == []
 
 
 # --- lines --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from daemons import LANDINGD, WAIT_TIMEOUT_S, LandingdProcess, results
+from daemons import LANDINGD, WAIT_TIMEOUT_S, LandingdProcess, orders, results
 
 pytestmark = pytest.mark.timeout(300)  # each verb is a process, and the machine may be busy
 
@@ -253,3 +253,29 @@ def test_a_bundle_is_checked_as_it_is(tmp_path: Path) -> None:
     bundle.write_text(BUNDLE + "      job_clusters: [{job_cluster_key: c}]\n")
     (problem,) = check(exit_code=1)["problems"]
     assert problem["line"] == len(BUNDLE.splitlines()) + 1
+
+
+# --- history ----------------------------------------------------------------------------------------------------
+
+
+def test_what_was_long_ago_is_forgotten_and_what_is_known_of_files_stays(tmp_path: Path) -> None:
+    with LandingdProcess(tmp_path / "base") as daemon:
+        for name in ("a", "b", "c"):
+            daemon.drop(f"orders/{name}.csv", orders((1, name, 1)))
+            daemon.until_loaded("abc".index(name) + 1)
+        assert daemon.stop() == 0
+        daemon.env["LANDINGD_HISTORY__RETENTION_DAYS"] = "0.00000001"
+        daemon.start()
+        newest = max(row["run_id"] for row in daemon.ledger("SELECT run_id FROM job_run_timeline"))
+        daemon.until(lambda: daemon.logged("history_forgotten"))
+        assert [run["run_id"] for run in daemon.cli("runs")] == [newest]
+        assert {row["job_run_id"] for row in daemon.ledger("SELECT job_run_id FROM job_task_run_timeline")} == {newest}
+        complaint(daemon, "show", "1", exit_code=66)
+        assert "loaded" in text(daemon, "why", "orders/a.csv")
+        assert daemon.cli("census", "--rows")["adds_up"]
+        assert daemon.cli("files")[-1]["run_id"] is None
+        # The same bytes are still known, and what they became can be taken back.
+        daemon.drop("orders/again.csv", orders((1, "a", 1)))
+        daemon.until(lambda: daemon.file_counts().get("duplicate") == 1)
+        daemon.cli("unload", "orders/b.csv")
+        assert daemon.value("SELECT count(*) FROM gold.revenue") == 2

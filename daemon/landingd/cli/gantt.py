@@ -216,7 +216,7 @@ def _shade(cells: list[tuple[str, str]], pieces: Sequence[Piece], axis: Axis) ->
     most = max(counts)
     for at, count in enumerate(counts):
         if count:
-            cells[at] = (_SHADES[min(3, 4 * count // (most + 1))], "red" if failed[at] else "green")
+            cells[at] = (_SHADES[(4 * count - 1) // most], "red" if failed[at] else "green")
 
 
 def _legend(rows: Sequence[Row], axis: Axis, width: int, *, chained: bool) -> list[Text]:

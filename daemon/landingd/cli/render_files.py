@@ -106,7 +106,7 @@ def _rejects(version: Answer, out: Console) -> None:
             f"    [dim]rejected and quarantined rows, with line, rule and text: landingd query "
             f'"from meta.rejected_rows where file_id = {version["file_id"]}"[/]'
         )
-    if version["rows_dropped"]:
+    if version["rows_dropped"] and version["run_id"]:
         out.print(f"    [dim]dropped by which expectation: landingd show {version['run_id']}[/]")
 
 

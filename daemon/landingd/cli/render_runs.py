@@ -207,8 +207,8 @@ def _repair(repair: Answer, out: Console) -> None:
     tasks = ", ".join(repair["tasks"][:ITERATIONS_MAX]) + (", ..." if len(repair["tasks"]) > ITERATIONS_MAX else "")
     given = f" with {', '.join(f'{k}={v}' for k, v in repair['parameters'].items())}" if repair["parameters"] else ""
     out.print(
-        Text(f"  repair {repair['repair']} at {printing.at(repair['requested_at'])}: {tasks}{given}: "),
-        printing.word(repair["result"] or "under way"),
+        Text(f"  repair {repair['repair']} at {printing.at_s(repair['requested_at'])}: {tasks}{given}: ")
+        + printing.word(repair["result"] or "under way")
     )
 
 

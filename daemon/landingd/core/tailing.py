@@ -5,13 +5,14 @@ cut to nothing. What tells one file from the next is the inode, which file syste
 Only whole lines are taken; where a CSV field in quotes runs over several lines, only whole records.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from landingd.core import csvhead, triggers
 from landingd.core.csvhead import Header
-from landingd.model import Ingest, Job, Tail, TailState
+from landingd.errors import Problem
+from landingd.model import Cleanup, Continuous, FileArrival, Ingest, Job, OnDelete, Tail, TailState
 
 PACKED_SUFFIXES = (b".gz", b".zst", b".bz2", b".xz", b".zip", b".lz4")
 
@@ -102,6 +103,41 @@ def is_tailed(path: bytes, job: Job) -> bool:
 def has_tails(job: Job) -> bool:
     """Whether any of its tasks reads growing files."""
     return any(task.ingest is not None and task.ingest.tail for task in job.tasks)
+
+
+def problems(job: Job) -> list[Problem]:
+    """What cannot be had of files that are read while they grow."""
+    tasks = [task for task in job.tasks if task.ingest is not None and task.ingest.tail]
+    found = [
+        Problem(
+            task.place.file,
+            task.place.line,
+            f"task {task.task_key!r} tails files in UTF-16, of which a line's end cannot be told from half a character",
+            "let their writer write UTF-8, or leave `tail` out and deliver whole files",
+        )
+        for task in tasks
+        if task.ingest is not None and task.ingest.encoding == "utf-16"
+    ]
+    for trigger in job.triggers if tasks else ():
+        source = trigger.on.source if isinstance(trigger.on, Continuous) else trigger.on
+        for why in _never(source) if isinstance(source, FileArrival) else ():
+            what = f"the job tails files (task {tasks[0].task_key!r}), {why}"
+            found.append(
+                Problem(trigger.place.file, trigger.place.line, what, "leave it out, or put it in another job")
+            )
+    return found
+
+
+def _never(arrival: FileArrival) -> Iterable[str]:
+    """What a trigger asks for that never comes, or would be wrong, of a file that goes on growing."""
+    if arrival.marker is not None or arrival.manifest is not None:
+        yield "and nobody marks a file that is never complete"
+    if arrival.cleanup is not Cleanup.KEEP:
+        yield f"and `cleanup: {arrival.cleanup.value}` would take away what is still written"
+    if arrival.on_delete is OnDelete.RETRACT:
+        yield "and `on_delete: retract` would take out the rows of every log that is rotated away"
+    if arrival.wait_after_last_change_s > 0:
+        yield "and `wait_after_last_change_seconds` waits for a silence that may never come"
 
 
 # --- lines --------------------------------------------------------------------------------------------------

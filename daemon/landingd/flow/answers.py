@@ -101,13 +101,6 @@ def triggers_of(db: views.Connection, job: Job, limit: int) -> dict[str, Any]:
     return views.triggers(db, job.name, job.triggers, job_paused=job.paused, limit=limit)
 
 
-def trigger_state(db: views.Connection, job: Job) -> dict[str, Any]:
-    """The triggers of a job as they stand, for the retained topic: without their history."""
-    answer = triggers_of(db, job, 0)
-    kept = [{key: value for key, value in trigger.items() if key != "history"} for trigger in answer["triggers"]]
-    return answer | {"triggers": kept}
-
-
 def queue(db: views.Connection, catalog: Catalog, slots: int | None) -> list[dict[str, Any]]:
     """Runs that wait, in the order in which they start, each with what it waits for."""
     active = [queueing.UnderWay(run["run_id"], run["job"], run["has_files"]) for run in views.under_way(db)]

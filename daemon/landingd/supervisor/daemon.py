@@ -90,13 +90,14 @@ class Daemon:
                 flows.create_task(self._count(), name="census"),
                 flows.create_task(parts.health.run(), name="health"),
                 flows.create_task(parts.history.run(), name="history"),
-                flows.create_task(parts.commands.run(), name="commands"),
                 flows.create_task(parts.backfills.resume(), name="backfills"),
             ]
+            commands = flows.create_task(parts.commands.run(), name="commands")
             publisher = flows.create_task(self._publish(), name="publish") if self._settings.mqtt.enabled else None
             self._notify.ready(self._states.summary())
             log.info("ready", version=__version__, jobs=[job.name for job in parts.catalog.jobs])
             await self._stop.wait()
+            commands.cancel()
             parts.cleaner.stop()
             await asyncio.wait({cleaner})
             await self._shut_down(stores.engine, {intake, dispatch, schedule})

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from landingd import __version__
+from landingd.core import standing
 from landingd.edge.ledger import views
 from landingd.edge.watch import Blind  # noqa: TC001 -- with the other imports
 from landingd.errors import NotFoundError
@@ -36,23 +37,24 @@ class States:
 
     async def job(self, job: str) -> dict[str, Any] | None:
         """A job; None: it has just gone."""
-        return await self._of_job(job, answers.job_state)
+        try:
+            found = self.parts.catalog.job(job)
+        except NotFoundError:
+            return None
+        return await asyncio.to_thread(self._read, lambda db: answers.job_state(db, found))
 
     async def triggers(self, job: str) -> dict[str, Any] | None:
         """The triggers of a job; None: it has just gone."""
-        return await self._of_job(job, answers.trigger_state)
+        try:
+            found = self.parts.catalog.job(job)
+        except NotFoundError:
+            return None
+        return standing.triggers(found, await self.parts.ledger.transact(lambda ledger: ledger.trigger_rows(job)))
 
     def summary(self) -> str:
         """In a few words, for systemd."""
         jobs = len(self.parts.catalog.jobs)
         return f"{jobs} job{'' if jobs == 1 else 's'}, watching {self._settings.landing_dir}"
-
-    async def _of_job(self, name: str, read: Callable[..., dict[str, Any]]) -> dict[str, Any] | None:
-        try:
-            job = self.parts.catalog.job(name)
-        except NotFoundError:
-            return None
-        return await asyncio.to_thread(self._read, lambda db: read(db, job))
 
     def _read(self, read: Callable[[views.Connection], dict[str, Any]]) -> dict[str, Any]:
         with contextlib.closing(views.open_views(self._settings.ledger_file)) as db:

@@ -70,8 +70,9 @@ def timings(db: sqlite3.Connection, run_id: int) -> list[Answer]:
     ).fetchone()
     steps = [("landed", row["seen"]), ("complete", row["complete"]), ("run started", row["started"])]
     attempts = db.execute(
-        "SELECT task_key, started_at_s + worked_ms / 1000 AS done, ended_at_s FROM attempts "
-        "WHERE run_id = ? AND outcome = 'committed' ORDER BY started_at_s",
+        "SELECT task_key, a.started_at_s + worked_ms / 1000 AS done, a.ended_at_s FROM attempts a "
+        "JOIN tasks t USING (run_id, task_key) "
+        "WHERE run_id = ? AND outcome = 'committed' AND t.parent IS NULL ORDER BY a.started_at_s",
         (run_id,),
     ).fetchall()
     steps += [(attempt["task_key"], attempt["done"]) for attempt in attempts]
