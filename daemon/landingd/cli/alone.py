@@ -22,9 +22,11 @@ from landingd.flow.pausing import is_paused
 from landingd.flow.redo import Redo
 from landingd.flow.requests_runs import RunRequests
 from landingd.flow.roots import Roots
+from landingd.flow.tailing import Tailer
 from landingd.model import ForEach, Job, RunJob
 from landingd.settings import Settings
 from landingd.supervisor import Stores, actor, open_stores, root_options, runner
+from landingd.supervisor.stores import segments
 
 T = TypeVar("T")
 
@@ -48,6 +50,7 @@ async def run_once(settings: Settings, asked: dict[str, Any]) -> int:
         roots = Roots(settings.landing_dir, root_options(settings), ledger=stores.ledger)
         intake = Intake(stores.books, [job], options, on_arrived=lambda _: None, roots=roots)
         await intake.once()
+        await Tailer(stores.ledger, [job], segments(settings), root=settings.landing_dir).once()
         answer = await requests.start(asked)
         await _drive(stores, settings, job.name, int(answer["run_id"]))
         return int(answer["run_id"])

@@ -8,7 +8,7 @@ found before anything runs, each with its line.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from landingd.core import cron, graph, parameters, references
+from landingd.core import cron, graph, parameters, references, tailing
 from landingd.core.cronfields import CronError
 from landingd.errors import Problem, did_you_mean
 from landingd.model import (
@@ -43,6 +43,7 @@ def problems(jobs: Sequence[Job]) -> list[Problem]:
         found += graph.problems(job)
         found += parameters.problems(job)
         found += references.problems(job)
+        found += tailing.problems(job)
         found += of_job(job)
     return [*found, *graph.table_problems(jobs), *between(jobs)]
 

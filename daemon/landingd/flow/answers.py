@@ -13,6 +13,9 @@ from landingd.flow.catalog import Catalog
 from landingd.flow.scanning import watched_directories
 from landingd.model import FileArrival, FileState, Job, Signature, Task, path_of, shown
 
+VERSIONS_MAX = 50
+"""Versions of a path that are told: of a file that grows there are a great many."""
+
 
 def run_or_refuse(db: views.Connection, run_id: int) -> dict[str, Any]:
     """One run; NotFoundError where there is none."""
@@ -50,7 +53,7 @@ def ignored_files(catalog: Catalog, root: Path) -> list[dict[str, Any]]:
 def story(db: views.Connection, named: str, catalog: Catalog, root: Path) -> dict[str, Any]:
     """Everything known of a file, named as a path below the landing root, an absolute path, or by its end."""
     path = relative_to_root(named, root)
-    known = views.versions(db, path)
+    known = views.versions(db, path, newest=VERSIONS_MAX)
     if known:
         path = views.path_of(db, known[-1]["file_id"]) or path
     absolute = os.path.join(os.fsencode(root), path)
@@ -65,6 +68,7 @@ def story(db: views.Connection, named: str, catalog: Catalog, root: Path) -> dic
         "jobs": [match.job for match in matches],
         "ignored": None if matches or known else reason,
         "versions": known,
+        "tails": views.tails_at(db, [path]),
     }
 
 

@@ -79,6 +79,7 @@ class Daemon:
         await self._in_watch_thread(parts.watch.start)
         async with asyncio.TaskGroup() as flows:
             intake = flows.create_task(parts.intake.run(), name="intake")
+            tailer = flows.create_task(parts.tailer.run(), name="tailer")
             dispatch = flows.create_task(parts.dispatch.run(), name="dispatch")
             schedule = flows.create_task(parts.schedule.run(), name="schedule")
             control = flows.create_task(parts.control.serve(), name="control")
@@ -100,7 +101,7 @@ class Daemon:
             commands.cancel()
             parts.cleaner.stop()
             await asyncio.wait({cleaner})
-            await self._shut_down(stores.engine, {intake, dispatch, schedule})
+            await self._shut_down(stores.engine, {intake, tailer, dispatch, schedule})
             await self._say_goodbye(publisher)
             await asyncio.wait({alerting})
             parts.control.stop()
@@ -117,6 +118,7 @@ class Daemon:
         await asyncio.wait({self._in_watch_thread(parts.watch.stop)}, timeout=TICK_S)
         parts.schedule.stop()
         parts.intake.stop()
+        parts.tailer.stop()
         parts.dispatch.stop()
         _, late = await asyncio.wait(flows, timeout=self._settings.runs.drain_seconds)
         if late:
@@ -242,6 +244,7 @@ class Daemon:
             parts.dispatch.catalog = catalog
             await self._watch_jobs()
             await parts.intake.set_jobs(catalog.jobs)
+            await parts.tailer.set_jobs(catalog.jobs)
             parts.jobs_changed()
             log.info("reloaded", jobs=[job.name for job in catalog.jobs])
             self._notify.ready(states.summary())

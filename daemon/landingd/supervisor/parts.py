@@ -32,10 +32,11 @@ from landingd.flow.requests import Requests
 from landingd.flow.roots import Roots
 from landingd.flow.rowcount import warehouse_rows
 from landingd.flow.schedule import Schedule
+from landingd.flow.tailing import Tailer
 from landingd.model import Hint
 from landingd.settings import Settings
 from landingd.supervisor.state import States
-from landingd.supervisor.stores import Stores, actor, root_options, runner, sender, tasks_dir
+from landingd.supervisor.stores import Stores, actor, root_options, runner, segments, sender, tasks_dir
 
 log = structlog.get_logger("landingd")
 
@@ -150,11 +151,20 @@ class Parts:
             on_change=self._roots_changed,
             on_remount=self.watch.watch_again,
         )
+        self.tailer = Tailer(
+            stores.ledger,
+            stores.catalog.jobs,
+            segments(settings),
+            root=settings.landing_dir,
+            on_arrived=self._arrived,
+            on_news=self._news,
+        )
         self.intake = Intake(
             stores.books,
             stores.catalog.jobs,
             IntakeOptions(settings.landing_dir, settings.landing.scan_interval_seconds, settings.landing.quiet_seconds),
             on_arrived=self._arrived,
+            on_tailed=self.tailer.notice,
             roots=self.roots,
         )
         self.census = Census(
@@ -228,6 +238,7 @@ class Parts:
 
     def _hint(self, path: bytes, hint: Hint) -> None:
         if not self.roots.heard(path):
+            self.tailer.hint(path)
             self.intake.hint(path, hint)
 
     def _roots_changed(self) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from landingd.edge.alerts import MailServer, Sender, SenderOptions
@@ -17,6 +18,7 @@ from landingd.flow.recovery import recover
 from landingd.flow.roots import RootOptions, make_missing
 from landingd.flow.runner import Runner
 from landingd.flow.scanning import watched_directories
+from landingd.flow.segments import Segments, tail_in
 from landingd.settings import Settings
 
 
@@ -39,6 +41,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             scratch=settings.temp_dir,
             landing=settings.landing_dir,
             archive=settings.archive_dir,
+            tails=tails_dir(settings),
             threads=settings.engine.threads,
             memory_limit=settings.engine.memory_limit,
             checkpoint_threshold=settings.engine.checkpoint_threshold,
@@ -72,7 +75,17 @@ def root_options(settings: Settings) -> RootOptions:
 
 def preparer(settings: Settings) -> Preparer:
     """Opens the files of a run."""
-    return Preparer(settings.landing_dir, settings.archive_dir, settings.temp_dir)
+    return Preparer(settings.landing_dir, settings.archive_dir, settings.temp_dir, segments=segments(settings))
+
+
+def tails_dir(settings: Settings) -> Path:
+    """Where the copies of segments of growing files lie until they are loaded."""
+    return settings.state_dir / "tails"
+
+
+def segments(settings: Settings) -> Segments:
+    """Takes segments off growing files, and gives them back."""
+    return Segments(settings.landing_dir, tails_dir(settings), partial(tail_in, settings.ledger_file))
 
 
 def tasks_dir(settings: Settings) -> Path:

@@ -57,6 +57,8 @@ class EngineOptions:
     scratch: Path
     """A directory of our own: links to the files being read, query results, spilled data."""
     landing: Path
+    tails: Path | None = None
+    """Copies of what was taken off growing files."""
     archive: Path | None = None
     """Where loaded files are moved to: replays read them there."""
     threads: int = 0
@@ -213,7 +215,8 @@ def open_engine(options: EngineOptions) -> Engine:
         raise EngineError(f"{options.warehouse}: {message(error)}", permanent=True) from error
     root.execute(f"SET temp_directory = {literal(str(options.scratch / 'spill'))}").fetchall()
     root.execute(f"SET checkpoint_threshold = {literal(options.checkpoint_threshold)}").fetchall()
-    _lock_down(root, [each for each in (options.landing, options.archive, options.scratch) if each is not None])
+    readable = (options.landing, options.archive, options.tails, options.scratch)
+    _lock_down(root, [each for each in readable if each is not None])
     schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     for statement in root.extract_statements(schema):
         root.execute(statement).fetchall()

@@ -34,12 +34,13 @@ def file_answers(db: sqlite3.Connection, file_ids: Sequence[int]) -> list[Answer
     return [_file(row) for row in rows]
 
 
-def versions(db: sqlite3.Connection, path: bytes) -> list[Answer]:
+def versions(db: sqlite3.Connection, path: bytes, *, newest: int | None = None) -> list[Answer]:
     """Every version of a path, oldest first, with what each task made of it; by its end where nothing has the whole."""
     where, value = _named(db, path)
     rows = db.execute(
         f"{_FILES} WHERE {where} GROUP BY f.file_id ORDER BY f.path, f.job, f.file_id", (value,)
     ).fetchall()
+    rows = rows if newest is None else rows[-newest:]
     return [_file(row) | {"loads": _loads(db, row["file_id"])} for row in rows]
 
 
