@@ -333,8 +333,9 @@ def files_are_given_to_runs_that_know_them(books: Books) -> Iterable[str]:
 def files_wait_for_a_reason(books: Books) -> Iterable[str]:
     """A file that a run was given and did not load is nobody's unless it says why."""
     for row in books.rows(
-        "SELECT name, reason, runs.run_id, runs.state FROM files JOIN runs USING (run_id) WHERE files.state = 'waiting' "
-        "AND runs.state IN ('TERMINATED', 'SKIPPED') AND wanted IS NULL AND content_hash IS NOT NULL "
+        "SELECT name, reason, runs.run_id, runs.state FROM files JOIN runs USING (run_id) "
+        "WHERE files.state = 'waiting' AND runs.state IN ('TERMINATED', 'SKIPPED') AND wanted IS NULL "
+        "AND content_hash IS NOT NULL AND NOT leaving "
         "AND (reason = '' OR reason LIKE 'in run %')"
     ):
         yield f"{row['name']} waits without a reason ({row['reason']!r}), and run {row['run_id']} is {row['state']}"

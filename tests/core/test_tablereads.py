@@ -33,3 +33,10 @@ def test_a_script_reads_what_it_names():
         ),
     ]
     assert tablereads.by_job(jobs, {})["second"] == {"silver.events", "silver.users"}
+
+
+def test_what_a_script_creates_is_named_in_its_text():
+    text = (
+        'CREATE TABLE IF NOT EXISTS silver.a AS FROM x.y; create or replace\n  table "Gold"."B" (n INT); DROP TABLE q.r'
+    )
+    assert tablereads.created(text) == {"silver.a", "gold.b"}

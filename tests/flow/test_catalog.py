@@ -535,3 +535,36 @@ def test_faults_of_the_job_file_and_of_its_sql_are_told_at_once(pipelines):
     for fault in ("circle", "missing.sql", 'Referenced column "brnad"', "does not run after the task 'bronze'"):
         assert fault in told
     assert "does not exist" not in told, "gold.lost is missing only because its task cannot be read"
+
+
+# --- what no job file says --------------------------------------------------------------------------------------
+
+
+def test_a_table_that_a_script_or_python_creates_may_be_read_though_nobody_knows_its_columns(pipelines):
+    tasks = [
+        task("script", sql="script"),
+        task("python", python_task="{file: made.py}"),
+        task("gold", after="script", sql="gold", table="gold.t"),
+    ]
+    write(
+        pipelines,
+        "\n".join(tasks),
+        script="CREATE TABLE IF NOT EXISTS silver.a (n INT)",
+        gold="SELECT a.n, b.m FROM silver.a AS a JOIN silver.b AS b USING (n)",
+    )
+    code = 'def main(ctx):\n    ctx.sql("CREATE TABLE silver.b AS SELECT 1 AS n, 2 AS m")\n'
+    (pipelines / "shop" / "made.py").write_text(code)
+    (told,) = load_catalog(pipelines, {}).unbound
+    assert "silver.a, silver.b" in told.what
+    assert load_catalog(pipelines, {"silver.a": {"n": "INT"}, "silver.b": {"n": "INT", "m": "INT"}}).unbound == ()
+    (pipelines / "shop" / "made.py").write_text("def main(ctx): pass\n")
+    assert "does not exist" in only_problem(pipelines, {"silver.a": {"n": "INT"}})[1]
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["SELECT error('on purpose')", "CREATE TABLE silver.a (n INT NOT NULL); INSERT INTO silver.a VALUES ($run_id)"],
+)
+def test_a_script_that_only_values_can_break_is_sound(pipelines, script):
+    write(pipelines, task("script", sql="script"), script=script)
+    assert load_catalog(pipelines, {}).unbound == ()

@@ -109,8 +109,9 @@ async def _drive(stores: Stores, settings: Settings, job: str, run_id: int) -> N
     """Run what this job has queued until this run has ended, and the runs of other jobs that it asks for."""
     catalog = replace(stores.catalog, jobs=_reached(stores.catalog, job))
     stores.books.definition = stores.catalog.job
-    driver = Driver(runner(settings, stores, actor(settings)))
-    dispatch = Dispatch(stores.books, driver, catalog, max_concurrent=settings.runs.max_concurrent)
+    work = runner(settings, stores, actor(settings))
+    dispatch = Dispatch(stores.books, Driver(work), catalog, max_concurrent=settings.runs.max_concurrent)
+    work.wake = dispatch.wake
     async with asyncio.TaskGroup() as flows:
         flows.create_task(dispatch.run())
         await stores.books.ended(run_id)

@@ -36,4 +36,10 @@ def _read(task: Task, of_tables: Mapping[str, frozenset[str]], others: Iterable[
     return (table for table in others if table in words)
 
 
+def created(text: str) -> frozenset[str]:
+    """The tables that a script, or Python, creates as it goes, in lower case: as its text names them."""
+    return frozenset(_CREATED.findall(text.casefold().replace('"', "")))
+
+
 _NAME = re.compile(r"\w+\.\w+")
+_CREATED = re.compile(r"\bcreate\s+(?:or\s+replace\s+)?(?:table|view)\s+(?:if\s+not\s+exists\s+)?(\w+\.\w+)")

@@ -14,7 +14,7 @@ from landingd.core import alerts, graph, jobcheck, refresh, tablereads
 from landingd.edge import jobfiles, processes
 from landingd.edge.engine.binding import Binding, Bound
 from landingd.errors import EngineError, JobFileError, NotFoundError, Problem, did_you_mean
-from landingd.model import Expectation, Job, Notebook, SqlCondition, Task
+from landingd.model import Expectation, Job, Notebook, PythonCall, SqlCondition, Task
 
 Columns = Mapping[str, Mapping[str, str]]
 
@@ -90,6 +90,8 @@ def _bind(jobs: list[Job], binding: Binding, problems: list[Problem]) -> Catalog
     for _, task in tasks.values():
         if task.ingest and task.table:
             binding.add_raw_table(task.table, task.ingest.schema_hints, whole=task.ingest.schema_is_whole)
+    for table in _created(jobs):
+        binding.add_unknown_table(table)
     parse = cache(binding.parse)  # each statement is wanted twice
     draft = _Draft(binding, parse, problems, tracked={table for table, (_, task) in tasks.items() if task.ingest})
     for _, task in tasks.values():
@@ -101,6 +103,14 @@ def _bind(jobs: list[Job], binding: Binding, problems: list[Problem]) -> Catalog
         draft.add_rest(job)
     reads = tablereads.by_job(jobs, draft.reads)
     return Catalog(tuple(jobs), draft.refreshes, draft.definitions, reads, tuple(draft.unbound))
+
+
+def _created(jobs: list[Job]) -> set[str]:
+    """The tables that scripts and Python create, which no job file says."""
+    tasks = [task for job in jobs for task in jobcheck.with_nested(job)]
+    texts = [task.sql for task in tasks if task.sql is not None and task.table is None]
+    texts += [jobfiles.text_of(task.action.file) for task in tasks if isinstance(task.action, PythonCall)]
+    return {table for text in texts for table in tablereads.created(text)}
 
 
 @dataclass(slots=True)
@@ -251,7 +261,7 @@ BUILT_IN_PARAMETERS = frozenset({"run_id", "job_name", "task_key"})
 
 def _not_bound(bound: Bound) -> tuple[str, str]:
     what = f"not bound: not all columns of {', '.join(bound.missing)} are known yet"
-    return what, "give the ingest task its whole `schema`, or let a first file arrive"
+    return what, "give the ingest task its whole `schema`, or let the table be made first"
 
 
 def _expectation_problem(expected: Expectation, what: str, hint: str | None) -> Problem:

@@ -8,7 +8,7 @@ from typing import Self
 
 import duckdb
 
-from landingd.edge.engine import selects, statements
+from landingd.edge.engine import faults, selects, statements
 from landingd.edge.engine.sqltext import ident, table_ident
 from landingd.errors import EngineError
 
@@ -96,6 +96,11 @@ class Binding:
             self._partial.add(table.casefold())
         self._create(table, {**columns, **added, "_file_id": "BIGINT", "_row": "BIGINT"})
 
+    def add_unknown_table(self, table: str) -> None:
+        """A table that a task creates as it goes: what it looks like is known once it is there."""
+        if table.casefold() not in self._shapes:
+            self._unknown.add(table.casefold())
+
     def parse(self, sql: str) -> selects.Tree:
         """The tree of the one SELECT in a text; raises EngineError where it holds anything else."""
         statements = selects.parse(self._db, sql)
@@ -148,7 +153,11 @@ class Binding:
         return bound
 
     def bind_script(self, sql: str, parameters: Iterable[str]) -> Bound:
-        """Bind each statement of a script, in a transaction that is rolled back."""
+        """Bind each statement of a script, in a transaction that is rolled back.
+
+        They are carried out, without rows and with NULL for each parameter, so that each sees what those before it
+        create. What only the values are to blame for (a constraint, a cast, `error()`) is no fault of the script.
+        """
         self._db.execute("BEGIN").fetchall()
         try:
             for statement in self._db.extract_statements(sql):
@@ -160,7 +169,7 @@ class Binding:
         except EngineError as error:
             return Bound(error=error.what, hint=error.hint)
         except duckdb.Error as error:
-            return self._explained(error, sql)
+            return self._explained(error, sql) if isinstance(error, faults.PERMANENT) else Bound()
         finally:
             self._db.execute("ROLLBACK").fetchall()
         return Bound()

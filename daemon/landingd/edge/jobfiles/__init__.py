@@ -14,6 +14,7 @@ from pathlib import Path
 from landingd.edge.jobfiles import jobs as jobs_of_file
 from landingd.edge.jobfiles.bundles import Choice, File, jobs_of
 from landingd.edge.jobfiles.fields import Fields, is_outside
+from landingd.edge.jobfiles.files import text_of as text_of
 from landingd.edge.jobfiles.tree import Keyed, Source, parse
 from landingd.errors import Problem, in_order
 from landingd.model import Job, shown

@@ -62,6 +62,14 @@ def check_function(fields: Fields, path: Path, shown: str, function: str) -> Non
         fields.wrong("function", f"there is no function {function!r} in {shown}", hint)
 
 
+def text_of(path: Path) -> str:
+    """What a Python file says, as far as it is text; "" where it cannot be read, which is told elsewhere."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def _top_names(fields: Fields, path: Path, shown: str) -> frozenset[str]:
     """Empty, and a problem, where the file is no Python; nothing is known of what `import *` brings."""
     try:

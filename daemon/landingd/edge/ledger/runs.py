@@ -163,9 +163,11 @@ class RunVerbs:
 
     def last_run_start_s(self, job: str, trigger_type: TriggerType, trigger: str | None = None) -> float | None:
         """When the job's newest run of this kind of trigger, or of this one, was queued."""
+        which = "job = ?1 AND trigger_type = ?2 AND (?3 IS NULL OR trigger_name = ?3)"
         row = self._db.execute(
-            "SELECT max(queued_at_s) AS s FROM runs WHERE job = ?1 AND trigger_type = ?2 "
-            "AND (?3 IS NULL OR trigger_name = ?3)",
+            f"SELECT max(s) AS s FROM (SELECT max(queued_at_s) AS s FROM runs WHERE {_OPEN} AND {which} UNION ALL "
+            f"SELECT * FROM (SELECT queued_at_s FROM runs WHERE ended_at_s IS NOT NULL AND {which} "
+            f"ORDER BY run_id DESC LIMIT 1))",
             (job, trigger_type.value, trigger),
         ).fetchone()
         return row["s"] if row else None

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Collection
 
+from landingd.edge.ledger.views.alerts import health
 from landingd.edge.ledger.views.opening import Answer
 from landingd.edge.ledger.views.runs import duration_ms
 from landingd.model import utc
@@ -34,6 +35,7 @@ def job_state(
         "oldest_queued_at": utc(queued[0]["queued_at_s"]) if queued else None,
         **_last(db, job),
         **_backlog(db, job),
+        "unhealthy": health(db, job),
         "next_fire_time": None if is_paused else _next_fire_time(db, job, paused_triggers),
     }
 
@@ -56,8 +58,14 @@ def _last(db: sqlite3.Connection, job: str) -> Answer:
         "last_ended_at": utc(last["ended_at_s"]) if last else None,
         "last_duration_ms": duration_ms(last) if last else None,
         "last_error": last["error"] if last else None,
+        "last_rows": _rows_loaded(db, last["run_id"]) if last else None,
         "last_success_at": utc(well["ended_at_s"]) if well else None,
     }
+
+
+def _rows_loaded(db: sqlite3.Connection, run_id: int) -> int:
+    row = db.execute("SELECT coalesce(sum(rows_loaded), 0) FROM loads WHERE run_id = ?", (run_id,)).fetchone()
+    return int(row[0])
 
 
 def _backlog(db: sqlite3.Connection, job: str) -> Answer:
