@@ -10,7 +10,12 @@ import inspect
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
+
+# A busy machine is no fault of the code: how long an example takes says nothing.
+hypothesis.settings.register_profile("landingd", deadline=None)
+hypothesis.settings.load_profile("landingd")
 
 
 @pytest.fixture(autouse=True)

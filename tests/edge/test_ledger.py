@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from landingd.edge.ledger import LedgerError, LedgerThread, Notice, views
+from landingd.edge.ledger import LedgerError, LedgerThread, Notice, TaskEntry, views
 from landingd.model import (
     Arrival,
     AttemptKey,
@@ -14,6 +14,7 @@ from landingd.model import (
     FileLoad,
     FileState,
     Result,
+    RunRequest,
     RunState,
     Signature,
     Stats,
@@ -42,9 +43,11 @@ def arrival(path=b"in/a.csv", content="a", *, job="shop", signature=SIGNATURE, s
 
 
 def add_run(verbs, key="k", file_ids=(), *, job="shop", tasks=TASKS):
-    return verbs.add_run(
-        job, TriggerType.FILE_ARRIVAL, key, parameters={"month": "Oct"}, tasks=tasks, file_ids=file_ids, now_s=10.0
-    )
+    request = RunRequest(TriggerType.FILE_ARRIVAL, key)
+    run_id = verbs.add_run(job, request, parameters={"month": "Oct"}, file_ids=file_ids, now_s=10.0)
+    if run_id is not None:
+        verbs.set_tasks(run_id, [TaskEntry(task_key, upstreams) for task_key, upstreams in tasks])
+    return run_id
 
 
 def to_load(verbs, run_id):
@@ -319,12 +322,16 @@ async def test_a_run_moves_only_from_the_state_that_the_verb_names(ledger):
         await ledger.transact(verb)
         return (await ledger.transact(lambda v: v.run(run_id))).state
 
-    assert await state_after(lambda v: v.end_run(run_id, Result.SUCCESS, error=None, now_s=1.0)) is RunState.QUEUED
+    assert await state_after(lambda v: v.terminate_run(run_id, Result.CANCELED, error="x")) is RunState.QUEUED
     assert await state_after(lambda v: v.start_run(run_id, now_s=2.0)) is RunState.RUNNING
     assert await state_after(lambda v: v.end_run(run_id, Result.FAILED, error="x", now_s=3.0)) is RunState.TERMINATED
     assert await state_after(lambda v: v.start_run(run_id, now_s=4.0)) is RunState.TERMINATED
     assert (await ledger.transact(lambda v: v.run(run_id))).started_at_s == 2.0
     assert await state_after(lambda v: v.repair_run(run_id, ["bronze"], now_s=5.0)) is RunState.QUEUED
+    assert await state_after(lambda v: v.start_run(run_id, now_s=6.0)) is RunState.RUNNING
+    assert await state_after(lambda v: v.skip_run(run_id, Result.CANCELED, error="x", now_s=7.0)) is RunState.RUNNING
+    assert await state_after(lambda v: v.terminate_run(run_id, Result.CANCELED, error="x")) is RunState.TERMINATING
+    assert await state_after(lambda v: v.end_run(run_id, Result.CANCELED, error="x", now_s=9.0)) is RunState.TERMINATED
 
 
 async def test_a_running_run_is_not_repaired_and_nothing_of_the_try_stays(ledger, path):
@@ -340,7 +347,7 @@ async def test_a_task_moves_only_from_the_state_that_the_verb_names(ledger):
     await ledger.transact(lambda v: set_task(v, never_begun, TaskState.TERMINATED, Result.SUCCESS))
     assert (await ledger.transact(lambda v: task_states(v, run_id)))["bronze"] is TaskState.PENDING
     key = await ledger.transact(lambda v: v.begin_attempt(run_id, "bronze", now_s=11.0))
-    await ledger.transact(lambda v: v.skip_tasks(run_id, ["bronze", "silver"], now_s=12.0))
+    await ledger.transact(lambda v: v.end_tasks(run_id, ["bronze", "silver"], Result.UPSTREAM_FAILED, now_s=12.0))
     assert await ledger.transact(lambda v: task_states(v, run_id)) == {
         "bronze": TaskState.RUNNING,
         "silver": TaskState.TERMINATED,

@@ -100,9 +100,16 @@ def actor(settings: Settings) -> Actor:
         socket=settings.socket_path,
         python=settings.tasks.python,
         processes_max=settings.tasks.max_processes,
-        environment={"LANDINGD_CONFIG": str(settings.config_file)} if settings.config_file else {},
+        environment=_how_to_ask(settings),
     )
     return Actor(options)
+
+
+def _how_to_ask(settings: Settings) -> dict[str, str]:
+    """What `landingd query` in a script needs to find this daemon, which may be somewhere else than its file says."""
+    paths = {"STATE": settings.state_dir, "SOCKET": settings.socket_path, "LANDING": settings.landing_dir}
+    found = {f"LANDINGD_PATHS__{name}": str(path) for name, path in paths.items()}
+    return found | ({"LANDINGD_CONFIG": str(settings.config_file)} if settings.config_file else {})
 
 
 def runner(settings: Settings, stores: Stores, acting: Actor) -> Runner:

@@ -137,7 +137,9 @@ class WriteLane:
         """Run the transaction; where it has to begin anew, again, knowing what the last try has shown."""
         learnt: dict[str, _Learnt] = {plan.table: _Learnt() for plan in plans if isinstance(plan, IngestPlan)}
         while True:
-            remembered = self.remembered or Remembered.read(self._cursor)
+            if self.remembered is None:
+                self.remembered = Remembered.read(self._cursor)
+            remembered = self.remembered.copy()
             now = datetime.now(UTC).replace(tzinfo=None)
             keep_rejects = not self._dirty.isdisjoint(learnt)
             try:
@@ -152,8 +154,9 @@ class WriteLane:
                     raise
 
     def _transaction(self, attempt: _Try) -> Sequence[Stats] | Outcome:
-        # What is remembered changes with the data; until the commit is through it may be wrong.
-        self.remembered = None
+        # What is remembered changes with the data, in a copy; until the transaction has ended, well or not, either may
+        # be wrong, and where its end is not clear both are given up.
+        before, self.remembered = self.remembered, None
         self._cursor.execute("BEGIN").fetchall()
         self._interruptible = True
         try:
@@ -165,6 +168,7 @@ class WriteLane:
             self._close_gate()
             with suppress(duckdb.Error):
                 self._cursor.execute("ROLLBACK").fetchall()
+                self.remembered = before
             raise
         self._close_gate()
         try:
@@ -225,7 +229,7 @@ class WriteLane:
     def _learn_culprits(self, plans: Sequence[Plan], learnt: Mapping[str, _Learnt], checks: FileChecks) -> bool:
         """Find the files that make a reader fail; false if there are none."""
         found = False
-        remembered = Remembered.read(self._cursor)
+        remembered = (self.remembered or Remembered.read(self._cursor)).copy()
         self._interruptible = True
         try:
             for plan in plans:

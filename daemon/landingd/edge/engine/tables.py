@@ -7,7 +7,7 @@ import duckdb
 
 from landingd.edge.engine import expectations, loading, statements
 from landingd.edge.engine.expectations import Filled, Removed
-from landingd.edge.engine.remembered import Remembered
+from landingd.edge.engine.remembered import Behind, Remembered
 from landingd.edge.engine.selects import filtered_by_file, up_to_its_end
 from landingd.edge.engine.sqltext import table_ident
 from landingd.model import OnViolation, RefreshMode, Stats, TablePlan
@@ -19,7 +19,7 @@ def refresh(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Reme
     stands = remembered.made_by.get(plan.table.casefold()) == made_by
     if not stands:
         # Also where it was appended to until now and is recomputed from here on.
-        cursor.execute("DELETE FROM meta.loads WHERE table_name = $table", {"table": plan.table}).fetchall()
+        _forget_loads(cursor, plan, remembered)
         expectations.forget_quarantined(cursor, plan.table)
         cursor.execute(
             "INSERT OR REPLACE INTO meta.tables VALUES ($table, $definition, $refresh)",
@@ -43,11 +43,12 @@ def _rebuild(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Rem
     """
     select = plan.select
     if plan.mode is RefreshMode.APPEND:
-        cursor.execute("DELETE FROM meta.loads WHERE table_name = $table", {"table": plan.table}).fetchall()
+        _forget_loads(cursor, plan, remembered)
         select = filtered_by_file(cursor, select, file_ids=None)
     made = _make(cursor, plan, select, _select_parameters(cursor, plan))
     if plan.mode is RefreshMode.APPEND:
         _copy_loads(cursor, plan, None, made.removed)
+        remembered.caught_up(plan.table, str(plan.upstream))
         # Others may append from this one, so its columns have to be known to them.
         remembered.columns[plan.table.casefold()] = _columns(cursor, f"FROM {table_ident(plan.table)}")
     return _stats(plan, made, how="full")
@@ -68,16 +69,24 @@ def _make(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, select: str, param
 
 def _append(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Remembered) -> Stats:
     """Add the rows of file versions that the upstream table gained, take out those of versions that it lost."""
-    gained = _difference(cursor, plan.upstream, plan.table)
-    lost = _difference(cursor, plan.table, plan.upstream)
-    loading.take_out(cursor, plan.table, lost)
+    upstream = str(plan.upstream)
+    behind = remembered.behind.get(plan.table.casefold())
+    if behind is None or behind.upstream != upstream.casefold():
+        behind = compare(cursor, plan.table, upstream)
+    gained, lost = sorted(behind.gained), sorted(behind.lost)
+    if loading.take_out(cursor, remembered, plan.table, lost) != lost:
+        return _rebuild(cursor, plan, remembered)  # for the same reason as below
     added = Filled(0, expectations.no_rows(plan.expectations))
     if gained:
         select = filtered_by_file(cursor, plan.select, file_ids=gained)
         if not _fits(cursor, plan, select, remembered):
             return _rebuild(cursor, plan, remembered)
         added = _add(cursor, plan, select)
-        _copy_loads(cursor, plan, gained, added.removed)
+        if _copy_loads(cursor, plan, gained, added.removed) != len(gained):
+            # The lists are not what was remembered of them: somebody else has written to meta.loads.
+            return _rebuild(cursor, plan, remembered)
+        remembered.entered(plan.table, gained)
+    remembered.caught_up(plan.table, upstream)
     how = f"append {_files(len(gained))}" + (f", remove {len(lost)}" if lost else "")
     return replace(_stats(plan, added, how), changed=bool(gained or lost))
 
@@ -127,23 +136,38 @@ def _columns(cursor: duckdb.DuckDBPyConnection, select: str) -> dict[str, str]:
     return {row[0]: row[1] for row in cursor.execute(f"DESCRIBE {select}").fetchall()}
 
 
-def _difference(cursor: duckdb.DuckDBPyConnection, left: str | None, right: str | None) -> list[int]:
-    """File versions in one table and not in the other; one that was loaded anew since is another one."""
+def compare(cursor: duckdb.DuckDBPyConnection, table: str, upstream: str) -> Behind:
+    """How far the table is behind, by all that both have ever loaded."""
+    loads = "SELECT file_id, loaded_at FROM meta.loads WHERE lower(table_name)"
     rows = cursor.execute(
-        "SELECT file_id FROM meta.loads WHERE table_name = $left AND (file_id, loaded_at) NOT IN "
-        "(SELECT (file_id, loaded_at) FROM meta.loads WHERE table_name = $right) ORDER BY file_id",
-        {"left": left, "right": right},
+        f"""
+        SELECT above.file_id, own.file_id
+        FROM ({loads} = $upstream) AS above FULL JOIN ({loads} = $table) AS own USING (file_id)
+        WHERE above.loaded_at IS DISTINCT FROM own.loaded_at
+        """,
+        {"table": table.casefold(), "upstream": upstream.casefold()},
     ).fetchall()
-    return [row[0] for row in rows]
+    gained = frozenset(above for above, _ in rows if above is not None)
+    return Behind(upstream.casefold(), gained, frozenset(own for _, own in rows if own is not None))
+
+
+def _forget_loads(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Remembered) -> None:
+    named = {"table": plan.table.casefold()}
+    cursor.execute("DELETE FROM meta.loads WHERE lower(table_name) = $table", named).fetchall()
+    remembered.voided(plan.table)
 
 
 def _copy_loads(
     cursor: duckdb.DuckDBPyConnection, plan: TablePlan, file_ids: list[int] | None, removed: Mapping[int, Removed]
-) -> None:
-    """The table now holds what its upstream holds (of these versions, or all): so many rows in, so many kept."""
+) -> int:
+    """Write down that the table now holds what its upstream holds: so many rows in, so many kept.
+
+    Of these versions, or of all; answers how many there are.
+    """
     only = "" if file_ids is None else "WHERE _file_id IN (SELECT unnest($ids))"
     of_these = "" if file_ids is None else "AND file_id IN (SELECT unnest($ids))"
-    names: dict[str, object] = {"table": plan.table, "upstream": plan.upstream, "run_id": plan.key.run_id}
+    upstream = str(plan.upstream).casefold()
+    names: dict[str, object] = {"table": plan.table, "upstream": upstream, "run_id": plan.key.run_id}
     names |= {} if file_ids is None else {"ids": file_ids}
     out, of_out = "0 AS rows_rejected, 0 AS rows_dropped", ""
     if removed:
@@ -156,7 +180,7 @@ def _copy_loads(
             "aside": [lost.rows_quarantined for lost in removed.values()],
             "dropped": [lost.rows_dropped for lost in removed.values()],
         }
-    cursor.execute(
+    copied = cursor.execute(
         f"""
         INSERT INTO meta.loads BY NAME
         SELECT $table AS table_name, file_id, job, path, content_hash, rows_loaded AS rows_in,
@@ -165,7 +189,8 @@ def _copy_loads(
             SELECT _file_id AS file_id, count(*) AS kept FROM {table_ident(plan.table)} {only} GROUP BY 1
         ) USING (file_id)
         {of_out}
-        WHERE table_name = $upstream {of_these}
+        WHERE lower(table_name) = $upstream {of_these}
         """,
         names,
     ).fetchall()
+    return int(copied[0][0])

@@ -173,8 +173,8 @@ class TaskVerbs:
         """Whether an older active run of the job has yet to end one of these tasks."""
         row = self._db.execute(
             "SELECT 1 FROM runs JOIN tasks USING (run_id) WHERE runs.job = ?1 AND runs.run_id < ?2 "
-            "AND runs.state IN ('QUEUED', 'RUNNING', 'TERMINATING') AND runs.state <> 'QUEUED' AND tasks.state <> 'TERMINATED' "
-            "AND tasks.task_key IN (SELECT value FROM json_each(?3)) LIMIT 1",
+            "AND runs.state IN ('QUEUED', 'RUNNING', 'TERMINATING') AND runs.state <> 'QUEUED' "
+            "AND tasks.state <> 'TERMINATED' AND tasks.task_key IN (SELECT value FROM json_each(?3)) LIMIT 1",
             (job, run_id, json.dumps(list(task_keys))),
         ).fetchone()
         return row is not None

@@ -7,7 +7,7 @@ from landingd.core import due as due_rules
 from landingd.core import triggers
 from landingd.edge.ledger import Ledger, PendingFile
 from landingd.flow import pausing
-from landingd.model import Continuous, FileArrival, Job, Trigger, TriggerOutcome, TriggerType
+from landingd.model import Continuous, FileArrival, Job, Trigger, TriggerOutcome, TriggerType, utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ LOOKED_THROUGH_MAX = 100_000
 def due(ledger: Ledger, job: Job, now_s: float) -> Batch | float | None:
     """The files of the next run; or when they are due; None: none waits, or what they wait for is paused."""
     if not ledger.pending(job.name, 1):
-        return None
+        return _again(ledger, job, now_s)
     sources = [(t, a) for t in job.triggers if (a := source_of(t)) is not None]
     ready: list[Trigger] = []
     later_s: list[float] = []
@@ -41,6 +41,32 @@ def due(ledger: Ledger, job: Job, now_s: float) -> Batch | float | None:
     if taken:
         return _batch(ledger, job, taken, ready)
     return min(later_s, default=None)
+
+
+def _again(ledger: Ledger, job: Job, now_s: float) -> Batch | float | None:
+    """A continuous job whose last batch has failed though its files are loaded: what is behind them is not done."""
+    on = job.continuous
+    if on is None or on.source is None or not on.retry:
+        return None
+    trigger = next(t for t in job.triggers if t.on is on)
+    row = ledger.trigger_row(job.name, trigger.key)
+    if row is None or not row.failures:
+        return None
+    at_s = _due_s(ledger, job, trigger, on.source, now_s)
+    if at_s is None or at_s > now_s:
+        return at_s
+    return Batch((), trigger.key, on.source.path, TriggerType.CONTINUOUS_RESTART)
+
+
+def key_of(ledger: Ledger, job: Job, batch: Batch, now_s: float) -> str:
+    """What the run of this batch is accepted by, once."""
+    if batch.file_ids:
+        return triggers.files_key(ledger.turns(batch.file_ids))
+    row = ledger.trigger_row(job.name, batch.trigger)
+    state = dict(row.state) if row else {}
+    state["number"] = int(state.get("number", 0)) + 1
+    ledger.move_trigger(job.name, batch.trigger, last_fired_s=now_s, next_fire_s=None, state=state)
+    return f"continuous:{batch.trigger}:{utc(row.since_s if row else now_s)}:{state['number']}"
 
 
 def source_of(trigger: Trigger) -> FileArrival | None:
@@ -120,5 +146,5 @@ def _bringer(job: Job, file: PendingFile, ready: Sequence[Trigger]) -> Trigger |
 def note(ledger: Ledger, job: Job, batch: Batch, run_id: int, now_s: float) -> None:
     """Into the trigger's history."""
     count = len(batch.file_ids)
-    what = f"{count} file{'' if count == 1 else 's'}"
+    what = f"{count} file{'' if count == 1 else 's'}" if count else "again, after a batch that failed"
     ledger.note_trigger(job.name, batch.trigger, TriggerOutcome.TRIGGERED, what, now_s=now_s, run_id=run_id)

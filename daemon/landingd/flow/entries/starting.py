@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from landingd.core import graph, lifecycle, triggers
+from landingd.core import graph, lifecycle
 from landingd.edge.ledger import Ledger, RunRow
 from landingd.flow import alerting, telling
 from landingd.flow.entries import batches, following
@@ -60,7 +60,7 @@ def _form(ledger: Ledger, job: Job, now_s: float) -> Started | Later | None:
         return None if batch is None else Later(batch)
     request = RunRequest(
         batch.trigger_type,
-        triggers.files_key(ledger.turns(batch.file_ids)),
+        batches.key_of(ledger, job, batch, now_s),
         trigger=batch.trigger,
         info={"file_arrival": {"location": batch.location}},
         file_ids=batch.file_ids,

@@ -49,7 +49,8 @@ def load(loading: Loading) -> None:
         judge_batch(loading, batch, entered, careful=careful)
     leave_no_traces(loading)
     # A new version that could not be loaded leaves the old one's rows where they are.
-    take_out(loading.cursor, loading.plan.table, [old for f in loading.fresh for old in f.replaces])
+    replaced = [old for f in loading.fresh for old in f.replaces]
+    take_out(loading.cursor, loading.remembered, loading.plan.table, replaced)
     hold_to_expectations(loading)
     count_rescued(loading)
 

@@ -6,6 +6,7 @@ from dataclasses import fields
 import duckdb
 
 from landingd.edge.engine.loading.progress import Loading
+from landingd.edge.engine.remembered import Remembered
 from landingd.edge.engine.sqltext import table_ident
 from landingd.model import FileLoad
 
@@ -19,12 +20,12 @@ def recognise(loading: Loading) -> None:
         return
     rows = loading.cursor.execute(
         f"SELECT file_id, {', '.join(_COUNTS)} FROM meta.loads "
-        "WHERE table_name = $table AND file_id IN (SELECT unnest($ids))",
-        {"table": loading.plan.table, "ids": [f.file_id for f in loading.plan.files]},
+        "WHERE lower(table_name) = $table AND file_id IN (SELECT unnest($ids))",
+        {"table": loading.plan.table.casefold(), "ids": [f.file_id for f in loading.plan.files]},
     ).fetchall()
     held = {row[0]: FileLoad(row[0], **dict(zip(_COUNTS, row[1:], strict=True))) for row in rows}
     loading.left = {f.file_id for f in loading.plan.files if f.reload and f.file_id in held}
-    take_out(loading.cursor, loading.plan.table, sorted(loading.left))
+    take_out(loading.cursor, loading.remembered, loading.plan.table, sorted(loading.left))
     loading.already = held.keys() - loading.left
     loading.loads.update({file_id: held[file_id] for file_id in loading.already})
 
@@ -32,21 +33,25 @@ def recognise(loading: Loading) -> None:
 def retract(loading: Loading) -> None:
     """Take out the versions that are to leave; one that was never here is as good as gone."""
     if loading.columns:
-        take_out(loading.cursor, loading.plan.table, loading.plan.retract)
+        take_out(loading.cursor, loading.remembered, loading.plan.table, loading.plan.retract)
     loading.loads.update({file_id: FileLoad(file_id, retracted=True) for file_id in loading.plan.retract})
 
 
-def take_out(cursor: duckdb.DuckDBPyConnection, table: str, file_ids: Sequence[int]) -> None:
-    """Take the versions' rows out of the table, and everything that is kept of them."""
+def take_out(
+    cursor: duckdb.DuckDBPyConnection, remembered: Remembered, table: str, file_ids: Sequence[int]
+) -> list[int]:
+    """Take the versions' rows out of the table, and everything that is kept of them; those that it held, in order."""
     if not file_ids:
-        return
+        return []
     ids = {"ids": list(file_ids)}
     cursor.execute(f"DELETE FROM {table_ident(table)} WHERE _file_id IN (SELECT unnest($ids))", ids).fetchall()
-    for meta in ("meta.loads", "meta.rejected_rows"):
-        cursor.execute(
-            f"DELETE FROM {meta} WHERE table_name = $table AND file_id IN (SELECT unnest($ids))",
-            ids | {"table": table},
-        ).fetchall()
+    of_table = "WHERE lower(table_name) = $table AND file_id IN (SELECT unnest($ids))"
+    named = ids | {"table": table.casefold()}
+    cursor.execute(f"DELETE FROM meta.rejected_rows {of_table}", named).fetchall()
+    held = cursor.execute(f"DELETE FROM meta.loads {of_table} RETURNING file_id", named).fetchall()
+    left = sorted(row[0] for row in held)
+    remembered.removed(table, left)
+    return left
 
 
 def record_loads(loading: Loading, committed_at: object) -> None:
@@ -54,8 +59,7 @@ def record_loads(loading: Loading, committed_at: object) -> None:
     fresh = loading.fresh
     if not fresh:
         return
-    table, newest = loading.plan.table.casefold(), loading.remembered.newest_file
-    newest[table] = max(newest.get(table, 0), *(f.file_id for f in fresh))
+    loading.remembered.entered(loading.plan.table, [f.file_id for f in fresh])
     counts = [loading.loads[f.file_id] for f in fresh]
     names = [f.name for f in fields(FileLoad) if f.name in _COUNTS]
     loading.cursor.execute(
