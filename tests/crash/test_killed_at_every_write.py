@@ -99,18 +99,18 @@ def writes(*, pages: tuple[int, int], syncs: tuple[int, int], log: tuple[int, in
 # how fast its files are found: hence from ... to.
 MOMENTS = {
     "first-start": Moment(
-        first_start, shop.TOGETHER, writes(pages=(120, 230), syncs=(5, 8), log=(8, 16), log_syncs=(9, 18))
+        first_start, shop.TOGETHER, writes(pages=(120, 340), syncs=(5, 8), log=(8, 16), log_syncs=(9, 18))
     ),
-    "run": Moment(run, shop.TOGETHER, writes(pages=(75, 140), syncs=(3, 4), log=(3, 4), log_syncs=(4, 5))),
-    "run-task-by-task": Moment(run, shop.ALONE, writes(pages=(110, 205), syncs=(3, 4), log=(6, 7), log_syncs=(8, 9))),
+    "run": Moment(run, shop.TOGETHER, writes(pages=(75, 220), syncs=(3, 4), log=(3, 4), log_syncs=(4, 5))),
+    "run-task-by-task": Moment(run, shop.ALONE, writes(pages=(110, 300), syncs=(3, 4), log=(6, 7), log_syncs=(8, 9))),
     "correction": Moment(
-        correction, shop.TOGETHER, writes(pages=(95, 270), syncs=(3, 5), log=(2, 5), log_syncs=(4, 7))
+        correction, shop.TOGETHER, writes(pages=(95, 340), syncs=(3, 5), log=(2, 5), log_syncs=(4, 7))
     ),
     "correction-task-by-task": Moment(
-        correction, shop.ALONE, writes(pages=(120, 380), syncs=(3, 5), log=(6, 17), log_syncs=(8, 19))
+        correction, shop.ALONE, writes(pages=(120, 500), syncs=(3, 5), log=(6, 17), log_syncs=(8, 19))
     ),
-    "stop": Moment(stop, shop.TOGETHER, writes(pages=(10, 45), syncs=(2, 2), log=(1, 1), log_syncs=(3, 3))),
-    "recovery": Moment(recovery, shop.ALONE, writes(pages=(60, 150), syncs=(2, 4), log=(4, 5), log_syncs=(6, 7))),
+    "stop": Moment(stop, shop.TOGETHER, writes(pages=(10, 90), syncs=(2, 2), log=(1, 1), log_syncs=(3, 3))),
+    "recovery": Moment(recovery, shop.ALONE, writes(pages=(60, 220), syncs=(2, 4), log=(4, 5), log_syncs=(6, 7))),
 }
 OFTEN = 2
 """So many points of each moment and store are tried in the short form."""

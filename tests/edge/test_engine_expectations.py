@@ -364,6 +364,7 @@ def test_every_row_of_the_select_is_in_the_table_kept_aside_or_dropped_and_each_
                     "FROM (SELECT count(*) AS n FROM bronze.t WHERE _file_id = $f)",
                     {"f": file_id},
                 ).fetchall()
+            remembered.entered("bronze.t", files)
             stats = tables.refresh(db, plan, remembered)
             if mode is RefreshMode.FULL:
                 counted = [Counter(), Counter()]

@@ -311,7 +311,7 @@ def test_a_job_says_how_many_runs_how_long_with_what_and_who_is_told(shop):
         max_concurrent_runs: 0
         timeout_seconds: 3600
         queue: {enabled: true, max_length: 10}
-        compute: {threads: 2, memory_limit: 1GB, temp_directory: /scratch}
+        compute: {threads: 2, memory_limit: 1GB}
         email_notifications:
           on_failure: [a@example.com, b@example.com, a@example.com]
           on_no_success: c@example.com
@@ -329,7 +329,7 @@ def test_a_job_says_how_many_runs_how_long_with_what_and_who_is_told(shop):
     read_ = job(shop, text)
     assert (read_.strict, read_.priority, read_.max_concurrent_runs, read_.timeout_s) == (True, -5, 0, 3600.0)
     assert read_.queue == Queue(enabled=True, max_length=10)
-    assert read_.compute == Compute(2, "1000000000B", "/scratch")
+    assert read_.compute == Compute(2, "1000000000B")
     assert read_.notifications == Notifications(
         email={NotifyOn.FAILURE: ("a@example.com", "b@example.com"), NotifyOn.NO_SUCCESS: ("c@example.com",)},
         webhook={NotifyOn.START: ("slack",), NotifyOn.DURATION_WARNING: ("slack", "teams")},
@@ -378,6 +378,10 @@ WRONG_JOBS = {
     ),
     "a length of no queue": ("queue: {enabled: false, max_length: 5}", "'max_length' means nothing without a queue"),
     "memory in words": ("compute: {memory_limit: much}", "'memory_limit' must be a size, found text 'much'"),
+    "a place to spill": (
+        "compute: {temp_directory: /scratch}",
+        "'temp_directory' means nothing here: DuckDB fixes where it spills when the warehouse is opened",
+    ),
     "memory of the job outside of its compute": ("memory_limit: 1GB", "'memory_limit' does not belong here"),
     "an absence outside of health": (
         "no_success_within_seconds: 5",

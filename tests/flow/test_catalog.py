@@ -568,3 +568,15 @@ def test_a_table_that_a_script_or_python_creates_may_be_read_though_nobody_knows
 def test_a_script_that_only_values_can_break_is_sound(pipelines, script):
     write(pipelines, task("script", sql="script"), script=script)
     assert load_catalog(pipelines, {}).unbound == ()
+
+
+@pytest.mark.parametrize(
+    ("script", "wrong"),
+    [
+        ("CREATE TABLE silver.a (at INT)", "syntax error"),
+        ("CREATE TABLE silver.a (n INT); INSERT INTO silver.a (m) VALUES (1)", "column"),
+    ],
+)
+def test_what_is_wrong_with_a_table_that_a_script_creates_itself_is_told(pipelines, script, wrong):
+    write(pipelines, task("script", sql="script"), script=script)
+    assert wrong in only_problem(pipelines)[1]

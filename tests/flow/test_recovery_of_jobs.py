@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 import invariants
-from bookkeeping import Clock, looked_up
+from bookkeeping import Clock, arrival, looked_up
 from landingd.core import lifecycle
 from landingd.edge.engine import EngineOptions, open_engine
 from landingd.edge.ledger import LedgerThread
@@ -26,28 +26,25 @@ from landingd.flow.preparing import Preparer
 from landingd.flow.recovery import recover
 from landingd.flow.runner import Runner
 from landingd.model import (
-    Arrival,
     Canceled,
     Committed,
     Expanded,
-    Facts,
     Failed,
     Interrupted,
     RepairRequest,
     Result,
     RunRequest,
     ScriptPlan,
-    Signature,
     Stats,
     TriggerType,
 )
 
-DEADLINE_S = 30.0
+DEADLINE_S = 20.0
 MARK = (
     "CREATE TABLE IF NOT EXISTS gold.did (run VARCHAR, task VARCHAR); INSERT INTO gold.did VALUES ($run_id, $task_key)"
 )
 NOT_YET = "SELECT error('not yet')"
-ENDLESS = "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE (a.range * b.range) % 7 = 3"
+ENDLESS = "SELECT count(*) AS n FROM range(1000000) a, range(1000000) b WHERE (a.range * b.range) % 7 = 3"
 
 
 class House:
@@ -67,12 +64,13 @@ class House:
         self.ledger.close()
 
     async def define(self, **files):
-        """Job files by their names, and SQL files: `mark` is there for every job."""
+        """Job files by their names; `mark.sql` and `endless.sql` are there for each."""
         for name, text in files.items():
             job = self.folder / "jobs" / name
             job.mkdir(parents=True, exist_ok=True)
             (job / "job.yml").write_text(textwrap.dedent(text))
             (job / "mark.sql").write_text(MARK)
+            (job / "endless.sql").write_text(ENDLESS)
         await self.reload()
 
     async def write(self, job, name, sql):
@@ -124,7 +122,6 @@ class House:
                 yield dispatch
         finally:
             working.cancel()
-            self.engine.interrupt_all()
             await asyncio.gather(working, return_exceptions=True)
 
     async def live_until_all_is_done(self):
@@ -136,7 +133,7 @@ class House:
 
     async def until(self, predicate):
         async with asyncio.timeout(DEADLINE_S):
-            while not predicate():
+            while not predicate():  # noqa: ASYNC110 -- what a process has done is seen in its ledger
                 await asyncio.sleep(0.005)
 
     def rows(self, sql, *values):
@@ -197,11 +194,15 @@ async def test_a_loop_goes_on_with_the_iterations_that_have_left_nothing_and_doe
     await house.commit(first, "shop")
     await house.live_until_all_is_done()
     assert house.did() == EACH
-    assert house.rows("SELECT task_key, outcome FROM attempts WHERE task_key IN ('each', 'each[1]') ORDER BY ALL") == [
+    ended = house.rows("SELECT task_key, outcome FROM attempts WHERE task_key <> 'after' ORDER BY task_key, attempt")
+    assert ended == [
         ("each", "committed"),
-        ("each[1]", "committed"),
+        ("each[0]", "committed"),
         ("each[1]", "died"),
-    ] or house.rows("SELECT count(*) FROM attempts WHERE task_key = 'each'") == [(1,)]
+        ("each[1]", "committed"),
+        ("each[2]", "committed"),
+        ("each[3]", "committed"),
+    ]
 
 
 async def test_a_loop_whose_iterations_all_committed_before_the_death_is_not_gone_through_again(house):
@@ -414,10 +415,9 @@ async def test_a_timeout_of_the_job_counts_on_over_a_death(house):
         shop="""
         name: shop
         timeout_seconds: 1
-        tasks: [{task_key: a, sql: endless.sql}]
-        """.replace("endless", "mark")
+        tasks: [{task_key: a, sql: endless.sql, table: gold.a}]
+        """
     )
-    await house.write("shop", "mark.sql", ENDLESS)
     await house.ask("shop")
     await house.start("shop")
     await house.live_until_all_is_done()
@@ -427,8 +427,7 @@ async def test_a_timeout_of_the_job_counts_on_over_a_death(house):
 @pytest.mark.parametrize("retrying", [False, True])
 async def test_a_cancel_that_comes_as_the_run_is_taken_up_is_heard(house, retrying):
     """The ledger has the run started, and nobody drives it yet."""
-    await house.define(shop=RETRYING)
-    await house.write("shop", "mark.sql", ENDLESS)
+    await house.define(shop=RETRYING.replace("sql: mark.sql", "sql: endless.sql, table: gold.a"))
     await house.ask("shop")
     if retrying:
         await house.conclude((await house.start("shop")).begun[0], Failed("x"), "shop", go_on=False)
@@ -517,15 +516,14 @@ CONTINUOUS = """
     name: shop
     continuous:
       backoff: {initial_seconds: 10, factor: 2, jitter: 0}
-      source: {path: in}
+      path: in
     tasks: [{task_key: bronze, ingest: {}, table: bronze.t, timeout_seconds: 60}]
     """
 
 
 class TestContinuous(OnAClock):
     async def land(self, house, name):
-        arrival = Arrival("shop", name, name.decode(), Signature(9, 1, 2, 3, 4), "moved", Facts(records=1), 1.0, 1.0)
-        await house.books.accept([arrival])
+        await house.books.accept([arrival(name)])
 
     async def test_the_pause_after_failed_batches_grows_on_over_a_death(self, house, clock):
         await house.define(shop=CONTINUOUS)

@@ -224,18 +224,22 @@ class Books:
     ) -> dict[str, Any]:
         """End a run as soon as what runs of it is broken off (Databricks: `runs/cancel`); returns how it stands now.
 
-        Raises NotFoundError, and RefusedError for a run that has ended.
+        The runs that its tasks wait for are canceled with it. Raises NotFoundError, and RefusedError for a run that has
+        ended.
         """
         now_s = self._clock()
 
-        def record(ledger: Ledger) -> tuple[bool, RunRow | None]:
+        def break_off(ledger: Ledger, run_id: int, why: str, ending: Result) -> list[int]:
             run = ledger.run(run_id)
             job = _job(self.definition, run.job) if run else None
-            return entries.cancel(ledger, job, run_id, now_s, why=why, ending=ending), ledger.run(run_id)
+            running = [run_id] if entries.cancel(ledger, job, run_id, now_s, why=why, ending=ending) else []
+            for child in ledger.open_children(run_id):
+                running += break_off(ledger, child, "the run that waited for it was canceled", Result.CANCELED)
+            return running
 
-        running, run = await self._transact(record)
-        if running:
-            self.on_cancel(run_id)
+        running, run = await self._transact(lambda db: (break_off(db, run_id, why, ending), db.run(run_id)))
+        for one in running:
+            self.on_cancel(one)
         return {"run_id": run_id, "job": run.job if run else None, "state": run.state.value if run else None}
 
     async def cancel_all(self, job: str, *, queued_only: bool = False) -> list[int]:

@@ -155,7 +155,8 @@ class _Draft:
         """Bind what makes no table: scripts, and the conditions of triggers."""
         for task in jobcheck.with_nested(job):
             if task.sql is not None and task.table is None:
-                self.note(task, self.binding.bind_script(task.sql, _parameter_names(job, task)))
+                creates = tablereads.created(task.sql)
+                self.note(task, self.binding.bind_script(task.sql, _parameter_names(job, task), creates=creates))
         for trigger in job.triggers:
             if trigger.condition is not None:
                 self.gate(trigger.condition)

@@ -13,7 +13,7 @@ from landingd.errors import LandingdError, NotFoundError
 from landingd.flow.catalog import Catalog
 from landingd.flow.entries import Started
 from landingd.flow.runner import Runner
-from landingd.model import AttemptKey, Job, Result
+from landingd.model import AttemptKey, Job, Result, RunState
 
 log = structlog.get_logger("landingd.runner")
 
@@ -27,6 +27,8 @@ class Driver:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._drives: dict[int, _Drive] = {}
+        self._canceled: set[int] = set()
+        """Runs that were started and canceled before anybody drove them."""
         runner.books.on_ended.append(self._ended)
         runner.books.on_cancel = self._cancel
 
@@ -50,6 +52,7 @@ class Driver:
                 drive = _Drive(self._runner, attempts, started, catalog, look_behind=self._look_behind)
                 self._drives[run_id] = drive
                 try:
+                    await self._hear_early_cancel(drive, run_id)
                     await drive.go_on()
                 finally:
                     del self._drives[run_id]
@@ -63,6 +66,14 @@ class Driver:
     def _cancel(self, run_id: int) -> None:
         if (drive := self._drives.get(run_id)) is not None:
             drive.cancel.set()
+        else:
+            self._canceled.add(run_id)
+
+    async def _hear_early_cancel(self, drive: "_Drive", run_id: int) -> None:
+        if run_id in self._canceled:
+            self._canceled.discard(run_id)
+            if (await self._runner.books.run(run_id)).state is RunState.TERMINATING:
+                drive.cancel.set()
 
     def _look_behind(self, job: str, run_id: int) -> None:
         """A task of this run has ended: younger runs of its job may have waited for that."""
@@ -115,7 +126,7 @@ class _Drive:
         job = self._job()
         if job is not None and job.timeout_s and self._started.run.resumed_at_s is not None:
             self._attempts.create_task(self._end_late(job.timeout_s, self._started.run.resumed_at_s))
-        if not (self._active or self._started.retries or self.over.is_set()):
+        if not (self._active or self.over.is_set()):
             await self._check()
         await self.over.wait()
 

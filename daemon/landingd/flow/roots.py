@@ -118,6 +118,7 @@ class Roots:
         self.roots: list[Root] = []
         self.recorded: dict[bytes, Recorded] = {}
         self.threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="roots")
+        self._closed = False
         self.on_change = on_change
         """Called, on the event loop, when a root is listened to otherwise than before, goes away or comes back."""
         self._on_remount = on_remount
@@ -162,15 +163,16 @@ class Roots:
             self.recorded = {path_of(name): Recorded(mount, seen_s, seen_s) for name, (mount, seen_s) in known.items()}
 
     def close(self) -> None:
-        """No more work; a thread that hangs is not waited for."""
+        """No more work; a thread that hangs is not waited for. `run` ends."""
+        self._closed = True
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     # -- the loop --
 
     async def run(self) -> None:
-        """Look at the mounts every second, and test now and then whether events come. Runs until cancelled."""
+        """Look at the mounts every second, and test now and then whether events come, until `close`."""
         try:
-            while True:
+            while not self._closed:
                 await self.check()
                 await asyncio.sleep(CHECK_EVERY_S)
         finally:
@@ -346,6 +348,8 @@ class Roots:
         return Root(directory, recursive, self.landing_root / os.fsdecode(directory))
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
+        if self._closed:  # the daemon stops, and its runs may take longer to end than intake: nobody waits for a look
+            raise asyncio.CancelledError
         return await asyncio.get_running_loop().run_in_executor(self.threads, call)
 
 

@@ -57,7 +57,10 @@ async def run_job(
         parent=(key.run_id, key.task_key),
         depth=parent.depth + 1,
     )
-    admitted = await books.admit(job, request)
+    try:
+        admitted = await books.admit(job, request)
+    except RefusedError as error:  # this run is being broken off
+        return Canceled(str(error))
     wake(job.name)
     ended = await _end_of(books, admitted.run_id, cancel, stopping)
     if ended is None:

@@ -85,8 +85,8 @@ class Daemon:
             control = flows.create_task(parts.control.serve(), name="control")
             cleaner = flows.create_task(parts.cleaner.run(), name="cleanup")
             alerting = flows.create_task(parts.alerting.run(), name="alerts")
+            ticker = flows.create_task(self._tick(stores.engine), name="ticker")
             aside = [
-                flows.create_task(self._tick(stores.engine), name="ticker"),
                 flows.create_task(parts.roots.run(), name="roots"),
                 flows.create_task(self._count(), name="census"),
                 flows.create_task(parts.health.run(), name="health"),
@@ -98,15 +98,16 @@ class Daemon:
             self._notify.ready(self._states.summary())
             log.info("ready", version=__version__, jobs=[job.name for job in parts.catalog.jobs])
             await self._stop.wait()
-            commands.cancel()
+            for task in (commands, *aside):
+                task.cancel()
             parts.cleaner.stop()
-            await asyncio.wait({cleaner})
+            await asyncio.wait({cleaner, commands, *aside})
             await self._shut_down(stores.engine, {intake, tailer, dispatch, schedule})
             await self._say_goodbye(publisher)
             await asyncio.wait({alerting})
             parts.control.stop()
-            for task in aside:
-                task.cancel()
+            ticker.cancel()
+            await asyncio.wait({ticker})
             self._watch_thread.shutdown(wait=False, cancel_futures=True)
             await control
 

@@ -1,7 +1,7 @@
 """Bind SQL against tables that need not exist yet, in a database in memory: nothing is written anywhere."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -152,8 +152,8 @@ class Binding:
         self._create(table, shape | ({"_file_id": "BIGINT"} if tracked and not has_file_id else {}))
         return bound
 
-    def bind_script(self, sql: str, parameters: Iterable[str]) -> Bound:
-        """Bind each statement of a script, in a transaction that is rolled back.
+    def bind_script(self, sql: str, parameters: Iterable[str], *, creates: Collection[str] = ()) -> Bound:
+        """Bind each statement of a script, in a transaction that is rolled back. `creates`: tables, in lower case.
 
         They are carried out, without rows and with NULL for each parameter, so that each sees what those before it
         create. What only the values are to blame for (a constraint, a cast, `error()`) is no fault of the script.
@@ -169,7 +169,7 @@ class Binding:
         except EngineError as error:
             return Bound(error=error.what, hint=error.hint)
         except duckdb.Error as error:
-            return self._explained(error, sql) if isinstance(error, faults.PERMANENT) else Bound()
+            return self._explained(error, sql, creates) if isinstance(error, faults.PERMANENT) else Bound()
         finally:
             self._db.execute("ROLLBACK").fetchall()
         return Bound()
@@ -184,10 +184,12 @@ class Binding:
             return self._explained(error, sql)
         return Bound()
 
-    def _explained(self, error: duckdb.Error, sql: str) -> Bound:
+    def _explained(self, error: duckdb.Error, sql: str, creates: Collection[str] = ()) -> Bound:
         text = str(error)
         in_doubt = self._unknown | (self._partial if _MISSING_COLUMN.search(text) else set())
-        unknown = tuple(sorted(table for table in in_doubt if _names(sql, table)))
+        if isinstance(error, duckdb.ParserException):
+            in_doubt = set()  # whatever the tables look like
+        unknown = tuple(sorted(table for table in in_doubt - set(creates) if _names(sql, table)))
         if unknown:
             return Bound(missing=unknown)
         lines = [line for line in text.splitlines() if line.strip()]

@@ -92,7 +92,7 @@ class Remembered:
     def entered(self, table: str, file_ids: Collection[int]) -> None:
         """These are in `meta.loads` now, and were not."""
         name = table.casefold()
-        self.newest_file[name] = max(self.newest_file.get(name, 0), *file_ids)
+        self.newest_file[name] = max([self.newest_file.get(name, 0), *file_ids])
         self.behind.pop(name, None)
         self._pass_on({n: b.after_entered(file_ids) for n, b in self.behind.items() if b.upstream == name})
 

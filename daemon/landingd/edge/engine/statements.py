@@ -20,8 +20,9 @@ KINDS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE
 _COUNTED = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
 _RESHAPING = frozenset({"CREATE", "ALTER", "DROP"})
 
-_COMMENT_OR_TEXT = re.compile(r"/\*.*?\*/|--[^\n]*|'(?:[^']|'')*'", re.DOTALL)
+_SAYS_NOTHING = (duckdb.token_type.comment, duckdb.token_type.string_const)
 _NAMES_META = re.compile(r'\bmeta"?\s*\.', re.IGNORECASE)
+_NAMES_BOOKS = re.compile(r"\b(meta|loads)\b", re.IGNORECASE)
 _WRITES = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
 
 
@@ -45,8 +46,10 @@ def run_script(cursor: duckdb.DuckDBPyConnection, plan: ScriptPlan, remembered: 
             cursor.execute(statement, values).fetchall()
         if statement.type.name in _COUNTED:
             rows_out += max(cursor.rowcount, 0)
-    if any(map(may_reshape, statements)):
+    if any(map(may_write_books, statements)):
         remembered.renew(cursor)
+    elif any(map(may_reshape, statements)):
+        remembered.renew_columns(cursor)
     return Stats(rows_out=rows_out, how="script", changed=changed, output=output)
 
 
@@ -73,8 +76,18 @@ def may_reshape(statement: duckdb.Statement) -> bool:
     return statement.type.name in _RESHAPING
 
 
+def may_write_books(statement: duckdb.Statement) -> bool:
+    """Whether it could have written to landingd's own tables if `check` had a gap: it writes, and has their names."""
+    writes = statement.type.name != "SELECT" or _WRITES.search(statement.query) is not None
+    return writes and _NAMES_BOOKS.search(statement.query) is not None
+
+
 def _without_texts(statement: duckdb.Statement) -> str:
-    return _COMMENT_OR_TEXT.sub(" ", statement.query)
+    """As DuckDB takes it apart: a text may be 'x', one with escaped quotes, or between dollar signs."""
+    query, tokens = statement.query.encode(), duckdb.tokenize(statement.query)
+    ends = [*(offset for offset, _ in tokens[1:]), len(query)]
+    parts = zip(tokens, ends, strict=True)
+    return b" ".join(query[offset:end] for (offset, kind), end in parts if kind not in _SAYS_NOTHING).decode()
 
 
 def bound(names: object, parameters: Mapping[str, Any]) -> dict[str, Any]:

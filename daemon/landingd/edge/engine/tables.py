@@ -26,7 +26,7 @@ def refresh(cursor: duckdb.DuckDBPyConnection, plan: TablePlan, remembered: Reme
             {"table": plan.table, "definition": plan.definition, "refresh": plan.mode.value},
         ).fetchall()
         remembered.made_by[plan.table.casefold()] = made_by
-    if plan.mode is RefreshMode.APPEND and stands:
+    if plan.mode is RefreshMode.APPEND and stands and plan.table.casefold() in remembered.columns:
         return _append(cursor, plan, remembered)
     return _rebuild(cursor, plan, remembered)
 

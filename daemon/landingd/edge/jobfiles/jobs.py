@@ -104,7 +104,6 @@ def _compute(fields: Fields) -> Compute | None:
     read = Compute(
         threads=compute.whole("threads", default=0, least=1, most=THREADS_MAX),
         memory_limit=compute.size_text("memory_limit"),
-        temp_directory=compute.text("temp_directory") or "",
     )
-    compute.done()
+    compute.done(refused=refused.COMPUTE)
     return read

@@ -63,11 +63,15 @@ _SHELL = Refusal("no shell is run for a task", "`spark_python_task` runs a Pytho
 _CATALOG = Refusal("there is one catalog", "a task says with `table: gold.name` what it makes")
 _SERVERLESS = Refusal("no optimizer retries a task on its own", "`max_retries` says how often a task is tried")
 _LIFECYCLE = Refusal("a job is there as long as its file is", "`pause_status: PAUSED` keeps it from starting")
+_SPILL = Refusal(
+    "DuckDB fixes where it spills when the warehouse is opened", "it is temp/ in the configuration's paths.state"
+)
 _COMMIT = Refusal("each attempt is one transaction, which is committed when it ends")
 
 # --- by where they stand ----------------------------------------------------------------------------------
 
 JOB = _all(
+    ("temp_directory", _SPILL),
     ("job_clusters environments", _MACHINE),
     ("environment_variables", _VARIABLES),
     ("access_control_list permissions run_as", _ACCESS),
@@ -79,6 +83,7 @@ JOB = _all(
     ("format", _FORMAT),
     ("commit", _COMMIT),
 )
+COMPUTE = _all(("temp_directory", _SPILL))
 TASK_KINDS = _all(
     ("spark_jar_task spark_submit_task", _NO_SPARK),
     ("python_wheel_task python_operator_task", _WHEEL),
@@ -194,7 +199,6 @@ ELSEWHERE = {
         "alert_on_last_attempt": "the task's 'notification_settings'",
         "threads": "'compute'",
         "memory_limit": "'compute'",
-        "temp_directory": "'compute'",
         "cron": "'schedule'",
         "quartz_cron_expression": "'schedule'",
         "max_retries": "each task",

@@ -135,6 +135,11 @@ class RunVerbs:
         )
         return [_run(row) for row in rows]
 
+    def open_children(self, run_id: int) -> list[int]:
+        """Runs that have not ended and that run_job tasks of this run have started."""
+        rows = self._db.execute(f"SELECT run_id FROM runs WHERE parent_run_id = ? AND {_OPEN}", (run_id,))
+        return [row["run_id"] for row in rows]
+
     def next_queued(self, job: str, *, without_files: bool, inner_only: bool) -> RunRow | None:
         """The most urgent of the runs that wait, and of these the oldest.
 

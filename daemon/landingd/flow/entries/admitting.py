@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from landingd.core import admission, selecting, triggers
 from landingd.edge.ledger import Ledger, TaskEntry
+from landingd.errors import RefusedError
 from landingd.flow import alerting, telling
 from landingd.model import Admitted, Job, Result, RunRequest, RunState
 
@@ -11,11 +12,15 @@ from landingd.model import Admitted, Job, Result, RunRequest, RunState
 def admit(ledger: Ledger, job: Job, request: RunRequest, now_s: float) -> Admitted:
     """Queue a run, or skip it. The key of a run that was accepted before gives that run.
 
-    Raises RefusedError where `only` names no tasks of the job.
+    Raises RefusedError where `only` names no tasks of the job, and where the run that asks for it is being broken off.
     """
     known = ledger.find_run(job.name, request.key)
     if known is not None:
         return _known(ledger, known)
+    if request.parent is not None:
+        parent = ledger.run(request.parent[0])
+        if parent is None or parent.state is not RunState.RUNNING:
+            raise RefusedError(f"run {request.parent[0]}, which asks for it, is being broken off")
     entries = task_entries(job, request.only)
     refusal = None
     if not admission.never_refused(job, request):

@@ -48,6 +48,8 @@ class Call:
         """Rows, maybe."""
         self._reshaped = False
         """Tables, maybe."""
+        self._books_named = False
+        """By a statement that writes."""
         self._thread = threading.Thread(target=self._run, name=f"python-task {plan.key.task_key}", daemon=True)
 
     def start(self) -> None:
@@ -91,8 +93,10 @@ class Call:
             raise self._error
         if self._failed_statement is not None:
             _require_transaction(cursor, self._failed_statement)
-        if self._reshaped:
+        if self._books_named:
             remembered.renew(cursor)
+        elif self._reshaped:
+            remembered.renew_columns(cursor)
         return Stats(how="python", changed=self._changed, output=self._output or Output())
 
     # -- on the function's thread --
@@ -114,6 +118,7 @@ class Call:
     def _note(self, found: Sequence[duckdb.Statement]) -> None:
         self._changed = self._changed or any(map(statements.may_write, found))
         self._reshaped = self._reshaped or any(map(statements.may_reshape, found))
+        self._books_named = self._books_named or any(map(statements.may_write_books, found))
 
     @contextmanager
     def _lend(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -21,7 +21,7 @@ from landingd.edge.engine.loading.progress import FILE_FAULTS, FileChecks, Loadi
 from landingd.edge.engine.loading.reading import batches, cells
 from landingd.edge.engine.loading.shapes import read_shapes
 from landingd.edge.engine.loading.table import drop_rejects, new_columns, prepare
-from landingd.edge.engine.loading.versions import recognise, record_loads, retract, take_out
+from landingd.edge.engine.loading.versions import forget_earlier, recognise, record_loads, retract, take_out
 from landingd.model import SourceFile
 
 __all__ = ["FILE_FAULTS", "FileChecks", "Loading", "TryAgainError", "culprits", "load", "record_loads", "take_out"]
@@ -39,6 +39,7 @@ def load(loading: Loading) -> None:
         recognise(loading)
     else:
         loading.made_table = True
+        forget_earlier(loading)
     read_shapes(loading, loading.to_load)
     prepare(loading)
     careful = loading.keep_rejects or loading.plan.ingest.format != "csv"

@@ -30,6 +30,16 @@ def recognise(loading: Loading) -> None:
     loading.loads.update({file_id: held[file_id] for file_id in loading.already})
 
 
+def forget_earlier(loading: Loading) -> None:
+    """There is no table: what is kept of an earlier one, which a script has dropped, speaks of rows that are gone."""
+    name = loading.plan.table.casefold()
+    if name not in loading.remembered.newest_file:
+        return
+    for meta in ("meta.loads", "meta.rejected_rows"):
+        loading.cursor.execute(f"DELETE FROM {meta} WHERE lower(table_name) = $table", {"table": name}).fetchall()
+    loading.remembered.voided(name)
+
+
 def retract(loading: Loading) -> None:
     """Take out the versions that are to leave; one that was never here is as good as gone."""
     if loading.columns:

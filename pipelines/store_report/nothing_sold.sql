@@ -1,0 +1,1 @@
+SELECT 'nothing has been sold yet' AS note
