@@ -14,7 +14,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "daemon"))  # measured where it lies, installed or not
 
-from bench import cases, report
+from bench import cases, dag, report
 from bench.peers import PeerFailedError
 
 
@@ -31,10 +31,13 @@ def main() -> int:
                 idle = cases.idle(Path(folder, "idle"), options.peer, settle_s=3, watch_s=3 if options.quick else 15)
             except PeerFailedError as error:
                 console.print(f"idle: {error}", markup=False)
+        with console.status(f"a run of {dag.TASKS:,} tasks"):
+            dags = dag.measure(Path(folder, "dag"))
     report.print_outcomes(outcomes, console)
     report.print_idle(idle, console)
+    report.print_dags(dags, console)
     if options.json:
-        options.json.write_text(json.dumps(report.as_json(outcomes, idle), indent=2) + "\n")
+        options.json.write_text(json.dumps(report.as_json(outcomes, idle, dags), indent=2) + "\n")
     return 1 if any(outcome.failure for outcome in outcomes) else 0
 
 

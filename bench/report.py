@@ -3,11 +3,13 @@
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from statistics import quantiles
 from typing import Any
 
 import duckdb
 from bench.cases import Idle, Outcome
+from bench.dag import LOAD_GOAL_S, ORCHESTRATION_GOAL_MS, TASKS, DagOutcome
 from rich.console import Console
 from rich.table import Table
 
@@ -61,7 +63,27 @@ def print_idle(idle: Sequence[Idle], console: Console) -> None:
     console.print(table)
 
 
-def as_json(outcomes: Sequence[Outcome], idle: Sequence[Idle]) -> dict[str, Any]:
+def print_dags(dags: Sequence[DagOutcome], console: Console) -> None:
+    table = Table(title=f"A run of {TASKS:,} tasks")
+    for column in ("shape", "task"):
+        table.add_column(column, no_wrap=True)
+    for column in ("load", "run", "commit", "orchestration", "goal"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for dag in dags:
+        met = dag.load_s < LOAD_GOAL_S and dag.orchestration_ms < ORCHESTRATION_GOAL_MS
+        table.add_row(
+            dag.shape,
+            dag.kind,
+            f"{dag.load_s:.2f} s",
+            f"{dag.run_s:.2f} s" if dag.result == "SUCCESS" else str(dag.result),
+            f"{dag.commit_ms:.2f} ms" if dag.commit_ms else "",
+            f"{dag.orchestration_ms:.2f} ms",
+            f"< {LOAD_GOAL_S:g} s, < {ORCHESTRATION_GOAL_MS:g} ms: {'met' if met else 'missed'}",
+        )
+    console.print(table)
+
+
+def as_json(outcomes: Sequence[Outcome], idle: Sequence[Idle], dags: Sequence[DagOutcome]) -> dict[str, Any]:
     return {
         "machine": {
             "cpus": os.cpu_count(),
@@ -84,6 +106,7 @@ def as_json(outcomes: Sequence[Outcome], idle: Sequence[Idle]) -> dict[str, Any]
             for outcome in outcomes
         ],
         "idle": [vars(one) for one in idle],
+        "dags": [asdict(dag) | {"orchestration_ms": dag.orchestration_ms} for dag in dags],
     }
 
 
