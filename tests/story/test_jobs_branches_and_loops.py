@@ -63,6 +63,27 @@ LOOP = {
         """,
     "loop/gold.sql": "SELECT list(item ORDER BY item) AS items FROM silver.items",
 }
+FRAGILE = {
+    "fragile/job.yml": """
+        name: fragile
+        parameters: [{name: broken, default: b}]
+        tasks:
+          - {task_key: inputs, sql: inputs.sql}
+          - task_key: each
+            depends_on: [{task_key: inputs}]
+            for_each_task:
+              inputs: "{{tasks.inputs.output.rows}}"
+              concurrency: 3
+              task: {task_key: one, sql: one.sql, parameters: {item: "{{input.item}}"}}
+          - {task_key: after, depends_on: [{task_key: each}], sql: after.sql}
+        """,
+    "fragile/inputs.sql": "SELECT unnest(['a', 'b', 'c']) AS item, 1 AS n",
+    "fragile/one.sql": """
+        CREATE TABLE IF NOT EXISTS gold.parts (item VARCHAR);
+        INSERT INTO gold.parts SELECT CASE $item WHEN $broken THEN error('this one is broken') ELSE $item END
+        """,
+    "fragile/after.sql": "SELECT list(item ORDER BY item) AS items FROM gold.parts",
+}
 TALK = {
     "talk/job.yml": """
         name: talk
@@ -181,6 +202,20 @@ def most_at_once(daemon: LandingdProcess, like: str) -> int:
     """How many of these attempts were under way at the same time."""
     spans = daemon.ledger("SELECT started_at_s AS b, ended_at_s AS e FROM attempts WHERE task_key LIKE ?", (like,))
     return max(sum(other["b"] <= one["b"] < other["e"] for other in spans) for one in spans)
+
+
+def test_of_a_loop_only_the_iteration_that_failed_is_repaired(tmp_path: Path) -> None:
+    with LandingdProcess(tmp_path / "base", FRAGILE) as daemon:
+        failed = daemon.cli("run", "fragile", exit_code=1)
+        ends = {"inputs": "SUCCESS", "each[0]": "SUCCESS", "each[1]": "SUCCESS", "each[2]": "SUCCESS"}
+        assert results(failed) == ends | {"each": "FAILED", "each[1]": "FAILED", "after": "UPSTREAM_FAILED"}
+        assert "1 of 3 iterations did not succeed: each[1]" in failed["error"]
+        assert task(failed, "each[1]")["input"] == {"item": "b", "n": 1}
+        repaired = daemon.cli("repair", str(failed["run_id"]), "-p", "broken=none")
+        assert results(repaired) == ends | {"each": "SUCCESS", "after": "SUCCESS"}
+        again = [one["task_key"] for one in repaired["tasks"] for a in one["attempts"] if a["repair"] == 1]
+        assert sorted(again) == ["after", "each", "each[1]"]
+        assert task(repaired, "after")["output"]["values"] == {"items": ["a", "b", "c"]}
 
 
 def test_tasks_tell_each_other_values_from_python_scripts_sql_and_other_jobs(tmp_path: Path) -> None:

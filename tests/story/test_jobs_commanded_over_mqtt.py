@@ -27,8 +27,15 @@ JOBS = {
         name: slow
         tasks: [{task_key: count, sql: count.sql, table: gold.count}]
         """,
-    "slow/count.sql": "SELECT count(*) AS n FROM range(3000) a, range(3000) b, range(1000000) c WHERE hash(a, b, c) = 1",
+    "slow/count.sql": """
+        SELECT count(*) AS n FROM range(3000) a, range(3000) b, range(1000000) c WHERE hash(a, b, c) = 1
+        """,
 }
+
+
+def until_it_hears(ear: Subscriber) -> None:
+    """Commands are for a daemon that is there: no broker keeps them for it."""
+    ear.until(lambda: [h for h in ear.heard if h.topic == f"{OURS}/status" and h.payload["state"] == "online"])
 
 
 def say(broker: Mosquitto, topic: str, payload: object) -> None:
@@ -69,6 +76,7 @@ def test_a_program_runs_repairs_cancels_and_pauses_what_it_may_and_hears_how_it_
         Subscriber(broker.port) as ear,
         LandingdProcess(tmp_path / "base", JOBS, broker_port=broker.port, env=env) as daemon,
     ):
+        until_it_hears(ear)
         ask = {"transaction": "t-1", "job": "shop", "parameters": {"month": "Nov"}}
         say(broker, f"{OURS}/command/run", ask)
         first = answered(ear, "run", "t-1")
@@ -115,6 +123,7 @@ def test_home_assistant_finds_a_button_to_run_a_job_and_a_switch_to_pause_it(tmp
         LandingdProcess(tmp_path / "base", JOBS, broker_port=broker.port, env=env) as daemon,
     ):
         device = ear.until(lambda: [h.payload for h in ear.heard if h.topic.startswith("homeassistant/device/")])[-1]
+        until_it_hears(ear)
         button, switch = (device["cmps"][f"shop_{name}"] for name in ("run", "pause"))
 
         say(broker, button["cmd_t"], json.loads(button["pl_prs"]) | {"transaction": "ha-1"})

@@ -6,6 +6,13 @@ from brokers import Mosquitto
 from daemons import LandingdProcess, orders
 from listening import Subscriber
 
+CHECK = """
+    import pathlib
+
+    def main(ctx):
+        if pathlib.Path(__file__).with_name("broken").exists():
+            raise ConnectionError("the registry of customers is away")
+    """
 STREAM = {
     "stream/job.yml": """
         name: stream
@@ -17,15 +24,16 @@ STREAM = {
           - {task_key: check, depends_on: [{task_key: bronze}], python_task: {file: check.py}}
           - {task_key: gold, depends_on: [{task_key: check}], sql: gold.sql, table: gold.orders}
         """,
-    "stream/check.py": """
-        import pathlib
-
-        def main(ctx):
-            if pathlib.Path(__file__).with_name("broken").exists():
-                raise ConnectionError("the registry of customers is away")
-            ctx.values["files"] = len(ctx.files)
-        """,
+    "stream/check.py": CHECK,
     "stream/gold.sql": "SELECT count(*) AS orders, count(DISTINCT id) AS ids, sum(amount) AS amount FROM bronze.orders",
+    "once/job.yml": """
+        name: once
+        continuous: {path: once, task_retry_mode: NEVER, backoff: {initial_seconds: 0.05, max_seconds: 0.2, jitter: 0}}
+        tasks:
+          - {task_key: bronze, ingest: {}, table: bronze.once}
+          - {task_key: check, depends_on: [{task_key: bronze}], python_task: {file: check.py}}
+        """,
+    "once/check.py": CHECK,
 }
 
 
@@ -36,6 +44,12 @@ def drop(daemon: LandingdProcess, *numbers: int) -> None:
 
 def gold(*numbers: int) -> list[dict[str, int]]:
     return [{"orders": len(numbers), "ids": len(numbers), "amount": sum(numbers)}]
+
+
+def ends(daemon: LandingdProcess, job: str) -> list[tuple[str, str]]:
+    """How each of the job's runs was started, and how it ended."""
+    runs = daemon.ledger("SELECT trigger_type, result FROM runs WHERE job = ? ORDER BY run_id", (job,))
+    return [(row["trigger_type"], row["result"]) for row in runs]
 
 
 def failed_in_a_row(daemon: LandingdProcess) -> int:
@@ -75,11 +89,10 @@ def test_a_batch_that_fails_is_tried_again_until_it_is_healed_whatever_dies_mean
         daemon.until(lambda: not daemon.open_runs())
         assert failed_in_a_row(daemon) == 0
         assert daemon.file_counts() == {"loaded": 5}
-        told = daemon.ledger("SELECT trigger_type, result FROM runs ORDER BY run_id")
-        ends = [(row["trigger_type"], row["result"]) for row in told]
-        assert ends[: well + 1] == [("CONTINUOUS", "SUCCESS")] * well + [("CONTINUOUS", "FAILED")]
-        assert ends[-1] == ("CONTINUOUS_RESTART", "SUCCESS")
-        assert set(ends[well + 1 : -1]) == {("CONTINUOUS_RESTART", "FAILED")}
+        ended = ends(daemon, "stream")
+        assert ended[: well + 1] == [("CONTINUOUS", "SUCCESS")] * well + [("CONTINUOUS", "FAILED")]
+        assert ended[-1] == ("CONTINUOUS_RESTART", "SUCCESS")
+        assert set(ended[well + 1 : -1]) == {("CONTINUOUS_RESTART", "FAILED")}
 
         drop(daemon, 6)
         daemon.until(lambda: daemon.query("FROM gold.orders") == gold(1, 2, 3, 4, 5, 6))
@@ -88,3 +101,21 @@ def test_a_batch_that_fails_is_tried_again_until_it_is_healed_whatever_dies_mean
         assert (runs[0]["trigger"], runs[0]["result"]) == ("CONTINUOUS", "SUCCESS")
         ear.until(lambda: {end["run_id"] for end in ear.events("run_finished")} == {run["run_id"] for run in runs})
         assert daemon.cli("census")["discrepancies"] == []
+
+
+def test_with_task_retry_mode_never_a_failed_batch_is_left_and_the_next_file_is_a_batch_of_its_own(
+    tmp_path: Path,
+) -> None:
+    with LandingdProcess(tmp_path / "base", STREAM) as daemon:
+        for job in ("once", "stream"):
+            (daemon.pipelines / job / "broken").touch()
+        daemon.drop("once/1.csv", "id\n1\n")
+        daemon.until(lambda: ends(daemon, "once") == [("CONTINUOUS", "FAILED")])
+        drop(daemon, 1)
+        daemon.until(lambda: failed_in_a_row(daemon) >= 5)  # by then it would have been tried again
+        assert ends(daemon, "once") == [("CONTINUOUS", "FAILED")]
+
+        (daemon.pipelines / "once/broken").unlink()
+        daemon.drop("once/2.csv", "id\n2\n")
+        daemon.until(lambda: ends(daemon, "once")[1:] == [("CONTINUOUS_RESTART", "SUCCESS")])
+        assert daemon.query("SELECT id FROM bronze.once ORDER BY id") == [{"id": 1}, {"id": 2}]

@@ -163,7 +163,7 @@ def _decide(action: Condition) -> Outcome:
     except LandingdError as error:
         return Failed(str(error), permanent=True)
     answer = "true" if holds else "false"
-    how = f"{_short(action.left)} {action.op.value} {_short(action.right)} is {answer}"
+    how = f"{_short(action.left)} {action.op.value} {_short(action.right)}"
     return Committed(Stats(how=how, changed=False, output=Output(condition=answer)))
 
 

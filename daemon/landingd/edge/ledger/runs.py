@@ -240,9 +240,18 @@ class RunVerbs:
         )
 
     def repair_run(
-        self, run_id: int, task_keys: Sequence[str], *, now_s: float, parameters: Mapping[str, str] | None = None
+        self,
+        run_id: int,
+        task_keys: Sequence[str],
+        *,
+        now_s: float,
+        parameters: Mapping[str, str] | None = None,
+        given: Mapping[str, str] | None = None,
     ) -> int:
-        """TERMINATED -> QUEUED, the named tasks -> PENDING. Returns the number of this repair."""
+        """TERMINATED -> QUEUED, the named tasks -> PENDING. Returns the number of this repair.
+
+        `parameters` take the place of the run's; `given`: those of them that were asked for now.
+        """
         row = self._db.execute(
             "UPDATE runs SET state = 'QUEUED', result = NULL, error = NULL, ended_at_s = NULL, repairs = repairs + 1, "
             "parameters = json_patch(parameters, ?) WHERE run_id = ? AND state = 'TERMINATED' RETURNING repairs",
@@ -261,7 +270,7 @@ class RunVerbs:
                 row["repairs"],
                 now_s,
                 json.dumps(list(task_keys)),
-                json.dumps(dict(parameters)) if parameters else None,
+                json.dumps(dict(given)) if given else None,
             ),
         )
         return int(row["repairs"])

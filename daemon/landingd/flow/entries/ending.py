@@ -76,7 +76,7 @@ def repair(
     again = selecting.to_repair(known, request)
     for task_key in selecting.whole(known, again):
         ledger.forget_results(run_id, task_key)
-    ledger.repair_run(run_id, again, now_s=now_s, parameters=parameters)
+    ledger.repair_run(run_id, again, now_s=now_s, parameters=parameters, given=request.parameters)
     ledger.count_blockers(run_id)
     telling.tell_run(ledger, run_id, "queued", now_s)
     return again
