@@ -100,7 +100,7 @@ def acting(tmp_path):
 async def test_a_condition_commits_its_answer_and_changes_nothing(acting, left, answer):
     outcome = await acting.act(Condition(ConditionOp.GREATER_THAN, left, "9"))
     assert outcome.stats.output == Output(condition=answer)
-    assert outcome.stats.how == f"'{left}' GREATER_THAN '9' is {answer}"
+    assert outcome.stats.how == f"'{left}' GREATER_THAN '9'"
     assert not outcome.stats.changed
 
 
