@@ -104,6 +104,11 @@ def _of(task: Row) -> str:
     return f"run {task['run_id']}, {task['task_key']}"
 
 
+def _result(task: Row) -> Result:
+    """That a task has ended without one is another law's matter."""
+    return Result(task["result"] or "UPSTREAM_FAILED")
+
+
 # --- at any moment ------------------------------------------------------------------------------------------------
 
 
@@ -239,7 +244,7 @@ def loops_end_as_their_iterations(books: Books) -> Iterable[str]:
         if (task["state"] == "TERMINATED") == is_open:
             yield f"{_of(task)} is {task['state']}; its iterations: {[one['state'] for one in iterations]}"
         elif task["state"] == "TERMINATED":
-            came = {one["task_key"]: Result(one["result"]) for one in iterations}
+            came = {one["task_key"]: _result(one) for one in iterations}
             should = lifecycle.of_loop(came).result
             if task["result"] != should:
                 yield f"{_of(task)} ended {task['result']} and should have ended {should}: {came}"
@@ -362,7 +367,7 @@ def results_follow_from_those_before(books: Books) -> Iterable[str]:
         if any(books.judged_in(one) > books.judged_in(task) for _, one in above):
             continue
         upstreams = [
-            runif.Upstream(Result(one["result"]), e["outcome"], json.loads(one["output"] or "{}").get("condition"))
+            runif.Upstream(_result(one), e["outcome"], json.loads(one["output"] or "{}").get("condition"))
             for e, one in above
         ]
         should = runif.leaves_out(RunIf(task["run_if"]), upstreams, disabled=bool(task["disabled"]))

@@ -17,6 +17,7 @@ from bookkeeping import Clock, arrival, looked_up
 from landingd.core import lifecycle
 from landingd.edge.engine import EngineOptions, open_engine
 from landingd.edge.ledger import LedgerThread
+from landingd.errors import RefusedError
 from landingd.flow.books import Books
 from landingd.flow.catalog import load_catalog
 from landingd.flow.dispatch import Dispatch
@@ -329,6 +330,23 @@ async def test_a_repair_of_a_run_that_waits_for_another_starts_a_run_anew(house)
     await house.live_until_all_is_done()
     assert house.runs() == {1: "SUCCESS", 2: "CANCELED", 3: "SUCCESS"}
     assert house.rows("SELECT depth, parent_run_id FROM runs WHERE run_id = 3") == [(1, 1)]
+
+
+async def test_a_task_that_waits_too_long_for_a_run_times_out_and_the_run_is_canceled(house):
+    await a_parent_and_its_child(house)
+    await house.define(parent=PARENT.replace("run_job_task:", "timeout_seconds: 0.2, run_job_task:"))
+    await house.live_until_all_is_done()
+    assert house.runs() == {1: "FAILED", 2: "CANCELED"}
+    assert house.tasks(1) == {"call": "TIMEDOUT", "after": "UPSTREAM_FAILED"}
+
+
+async def test_a_run_that_is_being_broken_off_starts_no_other_one(house):
+    """Between the cancel and the moment in which the task hears of it."""
+    await a_parent_and_its_child(house)
+    request = RunRequest(TriggerType.RUN_JOB_TASK, "late", parent=(1, "call"), depth=1)
+    await house.books.cancel(1)
+    with pytest.raises(RefusedError, match="is being broken off"):
+        await house.books.admit(house.job("child"), request)
 
 
 # --- retries ------------------------------------------------------------------------------------------------------

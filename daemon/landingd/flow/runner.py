@@ -179,6 +179,7 @@ class Runner:
                 cancel=attempt.cancel,
                 stopping=self.stopping,
                 wake=self.wake,
+                timeout_s=task.timeout_s,
             )
         if self._actor is None:
             return Failed("this process cannot run such a task", permanent=True)

@@ -20,6 +20,7 @@ from landingd.model import (
     RunJob,
     RunRequest,
     Stats,
+    TimedOut,
     TriggerType,
 )
 
@@ -37,8 +38,12 @@ async def run_job(
     cancel: asyncio.Event,
     stopping: asyncio.Event,
     wake: Callable[[str], None],
+    timeout_s: float = 0.0,
 ) -> Outcome:
-    """Start the run, or find the one that this attempt started before the process stopped, and wait for its end."""
+    """Start the run, or find the one that this attempt started before the process stopped, and wait for its end.
+
+    After `timeout_s` (0: never) it is canceled.
+    """
     if parent.depth + 1 > DEPTH_MAX:
         return Failed(f"run_job tasks are nested deeper than {DEPTH_MAX} levels", permanent=True)
     try:
@@ -62,23 +67,33 @@ async def run_job(
     except RefusedError as error:  # this run is being broken off
         return Canceled(str(error))
     wake(job.name)
-    ended = await _end_of(books, admitted.run_id, cancel, stopping)
+    ended, is_late = await _end_of(books, admitted.run_id, cancel, stopping, timeout_s)
     if ended is None:
         return Interrupted(crashed=False)
-    return Canceled(ended.error or "canceled") if cancel.is_set() else _outcome(ended)
+    if cancel.is_set():
+        return Canceled(ended.error or "canceled")
+    return TimedOut(timeout_s) if is_late else _outcome(ended)
 
 
-async def _end_of(books: Books, run_id: int, cancel: asyncio.Event, stopping: asyncio.Event) -> RunRow | None:
-    """The run once it has ended; it is canceled with the one that waits for it. None: the daemon stops."""
+async def _end_of(
+    books: Books, run_id: int, cancel: asyncio.Event, stopping: asyncio.Event, timeout_s: float
+) -> tuple[RunRow | None, bool]:
+    """The run once it has ended, and whether that took too long; it is canceled with the one that waits for it.
+
+    None: the daemon stops.
+    """
     end = asyncio.create_task(books.ended(run_id))
     canceled, stopped = asyncio.create_task(cancel.wait()), asyncio.create_task(stopping.wait())
     try:
-        await asyncio.wait({end, canceled, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if canceled.done() and not end.done():
+        done, _ = await asyncio.wait(
+            {end, canceled, stopped}, timeout=timeout_s or None, return_when=asyncio.FIRST_COMPLETED
+        )
+        if (canceled.done() or not done) and not end.done():
+            why = "the run that waited for it was canceled" if done else "the task that waited for it timed out"
             with contextlib.suppress(RefusedError):  # it has just ended by itself
-                await books.cancel(run_id, why="the run that waited for it was canceled")
+                await books.cancel(run_id, why=why)
             await asyncio.wait({end, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        return end.result() if end.done() else None
+        return end.result() if end.done() else None, not done
     finally:
         for task in (end, canceled, stopped):
             task.cancel()
