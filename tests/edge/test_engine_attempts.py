@@ -132,7 +132,6 @@ async def test_the_usual_compute_is_what_the_configuration_says(options):
     ("compute", "says", "permanent"),
     [
         (Compute(memory_limit="much"), "compute.memory_limit", True),
-        (Compute(temp_directory="/elsewhere"), "compute.temp_directory cannot be set", True),
     ],
 )
 async def test_compute_that_cannot_be_had_fails_the_attempt(warehouse, compute, says, permanent):

@@ -219,6 +219,7 @@ class Asker:
     def catalog(self) -> "Catalog":
         """The jobs, checked against the tables that exist; raises JobFileError."""
         from landingd.flow.catalog import load_catalog
+        from landingd.supervisor import abilities
 
         columns = self.daemon.get("/v1/columns") if self.daemon.runs else self._offline.columns()
-        return load_catalog(self.settings.pipelines_dir, columns)
+        return load_catalog(self.settings.pipelines_dir, columns, abilities(self.settings))

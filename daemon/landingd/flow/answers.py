@@ -11,7 +11,21 @@ from landingd.edge.ledger import views
 from landingd.errors import NotFoundError, RefusedError
 from landingd.flow.catalog import Catalog
 from landingd.flow.scanning import watched_directories
-from landingd.model import FileArrival, FileState, Job, Signature, Task, path_of, shown
+from landingd.model import (
+    Condition,
+    FileArrival,
+    FileState,
+    ForEach,
+    Job,
+    Notebook,
+    PythonCall,
+    RunJob,
+    Script,
+    Signature,
+    Task,
+    path_of,
+    shown,
+)
 
 VERSIONS_MAX = 50
 """Versions of a path that are told: of a file that grows there are a great many."""
@@ -168,6 +182,8 @@ def _step(task: Task, catalog: Catalog, definitions: Mapping[str, tuple[str, str
 def _refresh(task: Task, catalog: Catalog, definitions: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
     if task.ingest is not None:
         return "ingest", f"loads the files that match {task.ingest.pattern}"
+    if task.action is not None:
+        return _KINDS[type(task.action)]
     if task.table is None:
         return "script", "no table: its statements run in one transaction"
     chosen = catalog.refreshes[task.table.casefold()]
@@ -176,3 +192,13 @@ def _refresh(task: Task, catalog: Catalog, definitions: Mapping[str, tuple[str, 
         now = "its definition changed" if made_by else "it is new"
         return chosen.mode.value, f"{chosen.reason}; this time in full, {now}"
     return chosen.mode.value, chosen.reason
+
+
+_KINDS: Mapping[type, tuple[str, str]] = {
+    Condition: ("condition", "decides which of the tasks behind it run"),
+    ForEach: ("loop", "its task once for each input"),
+    RunJob: ("job", "a run of another job, waited for"),
+    PythonCall: ("python", "a function in the daemon; its statements are one transaction"),
+    Script: ("process", "a script in a process of its own"),
+    Notebook: ("process", "a notebook in a process of its own"),
+}

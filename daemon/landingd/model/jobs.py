@@ -126,7 +126,6 @@ class Compute:
     threads: int = 0
     """0: as the daemon is configured."""
     memory_limit: str = ""
-    temp_directory: str = ""
 
 
 @dataclass(frozen=True, slots=True)

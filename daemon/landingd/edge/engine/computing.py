@@ -80,12 +80,6 @@ class Computing:
 def _wanted(compute: Compute | None) -> dict[str, str]:
     if compute is None:
         return {}
-    if compute.temp_directory:
-        raise EngineError(
-            "compute.temp_directory cannot be set for a job",
-            permanent=True,
-            hint="DuckDB fixes it when the warehouse is opened: spilled data goes to temp/ in paths.state",
-        )
     wanted = {"threads": str(compute.threads) if compute.threads else "", "memory_limit": ""}
     wanted["memory_limit"] = literal(compute.memory_limit) if compute.memory_limit else ""
     return {setting: value for setting, value in wanted.items() if value}

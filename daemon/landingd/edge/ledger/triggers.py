@@ -98,6 +98,14 @@ class TriggerVerbs:
             (last_fired_s, next_fire_s, json.dumps(dict(state)), job, name),
         )
 
+    def note_fired(self, job: str, name: str, now_s: float) -> None:
+        """Files have started a run."""
+        self._db.execute(
+            "INSERT INTO triggers (job, trigger_name, since_s, last_fired_s) VALUES (?1, ?2, 0, ?3) "
+            "ON CONFLICT (job, trigger_name) DO UPDATE SET last_fired_s = ?3",
+            (job, name, now_s),
+        )
+
     def set_backoff(self, job: str, name: str, *, failures: int, retry_at_s: float | None) -> None:
         """Of a continuous trigger: how many runs have failed in a row, and when the next one may start."""
         self._db.execute(

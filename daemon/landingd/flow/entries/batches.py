@@ -148,3 +148,4 @@ def note(ledger: Ledger, job: Job, batch: Batch, run_id: int, now_s: float) -> N
     count = len(batch.file_ids)
     what = f"{count} file{'' if count == 1 else 's'}" if count else "again, after a batch that failed"
     ledger.note_trigger(job.name, batch.trigger, TriggerOutcome.TRIGGERED, what, now_s=now_s, run_id=run_id)
+    ledger.note_fired(job.name, batch.trigger, now_s)
