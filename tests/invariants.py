@@ -277,10 +277,11 @@ def child_runs_know_their_parents(books: Books) -> Iterable[str]:
 
 
 def a_task_waits_for_one_child(books: Books) -> Iterable[str]:
+    """A child that somebody repairs after its end is not waited for any more."""
     of_task = Counter(
         (run["parent_run_id"], run["parent_task_key"])
         for run in books.runs.values()
-        if run["parent_run_id"] is not None and run["state"] not in ENDED
+        if run["parent_run_id"] is not None and run["state"] not in ENDED and not run["repairs"]
     )
     for (run_id, key), count in of_task.items():
         if count > 1:
@@ -405,7 +406,7 @@ def attempts_say_what_their_tasks_say(books: Books) -> Iterable[str]:
 def children_end_before_their_parents(books: Books) -> Iterable[str]:
     for run in books.runs.values():
         parent = books.runs.get(run["parent_run_id"] or 0)
-        if parent is not None and parent["state"] in ENDED and run["state"] not in ENDED:
+        if parent is not None and parent["state"] in ENDED and run["state"] not in ENDED and not run["repairs"]:
             yield f"run {run['run_id']} is {run['state']}, and run {parent['run_id']} that waited for it has ended"
 
 

@@ -16,7 +16,6 @@ from landingd.model import (
     ConditionOp,
     Continuous,
     CronSyntax,
-    Dbt,
     FileArrival,
     ForEach,
     Ingest,
@@ -126,7 +125,6 @@ def test_a_parameter_built_without_a_place_is_told_at_the_line_of_its_task():
         RunJob("other", {"x": "{{b}}"}),
         Script("s.py", "s.py", ("x", "{{b}}")),
         Notebook("n.ipynb", "n.ipynb", {"x": "{{b}}"}),
-        Dbt(("build --select {{b}}",), "dbt"),
     ],
 )
 def test_a_reference_is_looked_for_wherever_one_may_stand(action):

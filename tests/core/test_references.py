@@ -14,7 +14,6 @@ from landingd.errors import RefusedError
 from landingd.model import (
     Condition,
     ConditionOp,
-    Dbt,
     ForEach,
     Job,
     Notebook,
@@ -297,7 +296,6 @@ def test_a_default_that_turns_out_to_be_none_of_what_the_parameter_may_be_is_ref
             Notebook("n.ipynb", "n.ipynb", {"m": "{{job.name}}", "Month": "{{input.nothing}}"}),
             Notebook("n.ipynb", "n.ipynb", {"m": "shop", "month": "Nov"}),
         ),
-        (Dbt(("build --vars {{job.run_id}}",), "dbt"), Dbt(("build --vars 17",), "dbt")),
         (PythonCall("p.py", "p.py"), PythonCall("p.py", "p.py")),
     ],
 )

@@ -203,7 +203,7 @@ class Shop:
         return self.root.execute(sql).fetchall()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=st.lists(st.tuples(STEPS, st.integers(0, 11)), min_size=5, max_size=30))
 def test_whatever_happens_a_table_is_its_select_over_the_loaded_files_and_what_is_remembered_is_so(steps):
     """The oracle is a model of what is loaded, and for what is remembered the full comparison, after each step."""

@@ -127,6 +127,24 @@ async def test_what_is_appended_to_an_appended_table_passes_on_to_the_next(wareh
     assert await warehouse.rows("SELECT DISTINCT _file_id FROM silver.u") == [(2,)]
 
 
+async def test_a_table_below_one_that_was_made_anew_is_compared(warehouse, comparisons):
+    next_one = {"table": "silver.u", "upstream": "silver.t"}
+    await warehouse.load(warehouse.file(1))
+    await warehouse.refresh("SELECT * FROM bronze.t", RefreshMode.APPEND)
+    await warehouse.refresh("SELECT id FROM silver.t", RefreshMode.APPEND, **next_one)
+    await warehouse.load(warehouse.file(2, b"id,brand,price\n3,new,9.5\n"))
+    assert (await warehouse.refresh("SELECT * FROM bronze.t", RefreshMode.APPEND)).how == "full"
+    assert (await warehouse.refresh("SELECT id FROM silver.t", RefreshMode.APPEND, **next_one)).how == "append 1 file"
+    assert comparisons == ["silver.u"]
+
+
+async def test_what_is_retracted_and_was_never_there_is_no_change(warehouse):
+    await warehouse.load(warehouse.file(2))
+    await warehouse.refresh(SELECT, RefreshMode.APPEND)
+    await warehouse.load(warehouse.file(3, replaces=(1,)), retract=(1, 9))
+    assert (await warehouse.refresh(SELECT, RefreshMode.APPEND)).how == "append 1 file"
+
+
 # --- scripts that meddle ----------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from landingd.core.moments import PARTS
 from landingd.errors import did_you_mean
-from landingd.model import Action, Condition, Dbt, ForEach, Notebook, RunJob, Script
+from landingd.model import Action, Condition, ForEach, Notebook, RunJob, Script
 
 TEMPLATES: Mapping[str, tuple[str, ...]] = {
     template: tuple(template.split("."))
@@ -122,8 +122,6 @@ def each_text(action: Action | None, change: Callable[[str], str]) -> Action | N
             changed = replace(action, arguments=tuple(map(change, action.arguments)))
         case Notebook():
             changed = replace(action, parameters={k: change(v) for k, v in action.parameters.items()})
-        case Dbt():
-            changed = replace(action, commands=tuple(map(change, action.commands)))
         case _:
             pass
     return changed

@@ -13,7 +13,6 @@ from landingd.core.reference_names import Reference
 from landingd.errors import Problem, did_you_mean
 from landingd.model import (
     Condition,
-    Dbt,
     ForEach,
     Job,
     Notebook,
@@ -144,7 +143,7 @@ def _of_kind(reference: Reference, upstream: Task) -> _Fault | None:
     if (wants_values or wants_rows) and isinstance(action, ForEach):
         why = f"asks a loop: each iteration of {key!r} has values of its own"
         return why, "let the iterations write to a table, and read that"
-    sets_none = upstream.table is not None or isinstance(action, Condition | RunJob | Dbt)
+    sets_none = upstream.table is not None or isinstance(action, Condition | RunJob)
     if wants_values and sets_none:
         hint = "refer to its result_state, or use its outcome" if upstream.table is None else f"read {upstream.table}"
         return f"refers to a value of {key!r}, which sets none", hint

@@ -8,7 +8,6 @@ landing root, because a file's name is bytes and need not be text.
 from landingd.model.actions import (
     Action,
     Condition,
-    Dbt,
     ForEach,
     Notebook,
     PythonCall,
@@ -103,7 +102,6 @@ __all__ = [
     "ConditionOp",
     "Continuous",
     "CronSyntax",
-    "Dbt",
     "Expanded",
     "Expectation",
     "ExpectationCount",

@@ -81,12 +81,4 @@ class Notebook:
     memory_limit_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Dbt:
-    """dbt commands (Databricks: `dbt_task`)."""
-
-    commands: tuple[str, ...]
-    project: Path
-
-
-Action = Condition | ForEach | RunJob | PythonCall | Script | Notebook | Dbt
+Action = Condition | ForEach | RunJob | PythonCall | Script | Notebook

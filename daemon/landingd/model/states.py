@@ -170,7 +170,6 @@ class TriggerType(StrEnum):
     """A schedule or a periodic trigger."""
     ONE_TIME = "ONE_TIME"
     """Somebody asked for it."""
-    RETRY = "RETRY"
     RUN_JOB_TASK = "RUN_JOB_TASK"
     FILE_ARRIVAL = "FILE_ARRIVAL"
     CONTINUOUS = "CONTINUOUS"

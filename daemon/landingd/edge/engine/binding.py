@@ -155,8 +155,9 @@ class Binding:
     def bind_script(self, sql: str, parameters: Iterable[str], *, creates: Collection[str] = ()) -> Bound:
         """Bind each statement of a script, in a transaction that is rolled back. `creates`: tables, in lower case.
 
-        They are carried out, without rows and with NULL for each parameter, so that each sees what those before it
-        create. What only the values are to blame for (a constraint, a cast, `error()`) is no fault of the script.
+        Those that create or alter something are carried out, without rows and with NULL for each parameter, so that
+        each sees what those before it create. The others are only planned: without rows they may be long at work too
+        (`range`). What only the values are to blame for (a constraint, a cast, `error()`) is no fault of the script.
         """
         self._db.execute("BEGIN").fetchall()
         try:
@@ -165,7 +166,9 @@ class Binding:
                 missing = set(statement.named_parameters) - set(parameters)
                 if missing:
                     return _undeclared(missing)
-                self._db.execute(statement, dict.fromkeys(statement.named_parameters)).fetchall()
+                only = "" if statements.may_reshape(statement) else "EXPLAIN "
+                values = dict.fromkeys(statement.named_parameters)
+                self._db.execute(f"{only}{_statement(statement.query)}", values).fetchall()
         except EngineError as error:
             return Bound(error=error.what, hint=error.hint)
         except duckdb.Error as error:
