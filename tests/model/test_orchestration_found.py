@@ -35,6 +35,24 @@ def test_a_stop_waits_for_an_attempt_longer_than_the_time_between_two_looks_at_t
         assert results(daemon.ended(run_id)) == {"sleeps": "SUCCESS", "after": "SUCCESS"}
 
 
+ENDLESS = {
+    "endless/job.yml": """
+        name: endless
+        tasks: [{task_key: counts, sql: counts.sql}]
+        """,
+    "endless/counts.sql": "CREATE TABLE IF NOT EXISTS gold.n (n BIGINT);"
+    "INSERT INTO gold.n SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE (a.range * b.range) % 7 = 3;",
+}
+
+
+def test_a_script_that_takes_long_without_any_table_is_not_carried_out_as_jobs_are_read(tmp_path: Path) -> None:
+    with LandingdProcess(tmp_path / "base", ENDLESS) as daemon:
+        run_id = daemon.post("/v1/runs", job="endless")["run_id"]
+        daemon.until(lambda: daemon.ledger("SELECT 1 FROM tasks WHERE state = 'RUNNING'"))
+        daemon.post(f"/v1/runs/{run_id}/cancel")
+        assert daemon.ended(run_id)["result"] == "CANCELED"
+
+
 # --- the laws -----------------------------------------------------------------------------------------------------
 
 BOOKS = {
