@@ -555,6 +555,10 @@ WRONG_TASKS = {
         "for_each_task: {inputs: '[1]', task: {task_key: b, sql: a.sql}}, max_retries: 2",
         "'max_retries' means nothing with 'for_each_task'",
     ),
+    "a loop with a timeout": (
+        "for_each_task: {inputs: '[1]', task: {task_key: b, sql: a.sql}}, timeout_seconds: 5",
+        "'timeout_seconds' means nothing with 'for_each_task'",
+    ),
     "a loop in a loop": (
         (
             "for_each_task: {inputs: '[1]', task: {task_key: b, for_each_task: {inputs: '[1]', task:"
