@@ -161,6 +161,23 @@ async def test_a_ledger_of_the_version_before_is_brought_up_and_nothing_in_it_is
     LedgerThread(path).close()
 
 
+async def test_a_run_that_was_under_way_in_a_ledger_of_schema_2_goes_on_where_it_was(path, tmp_path):
+    old = (Path(__file__).parent / "data" / "ledger_schema_2.sql").read_text(encoding="utf-8")
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(old)
+    ledger = LedgerThread(path)
+    ended, open_ = await ledger.transact(lambda v: (v.run(3), v.run(5)))
+    assert (ended.state, ended.result, ended.repairs, ended.has_files) == (RunState.TERMINATED, Result.FAILED, 1, True)
+    assert (open_.state, open_.resumed_at_s, open_.has_files) == (RunState.RUNNING, 11.0, False)
+    assert await ledger.transact(lambda v: v.unblocked(5)) == ["silver"]
+    assert await ledger.transact(lambda v: v.release(5, "silver")) == ["gold"]
+    request = RunRequest(TriggerType.ONE_TIME, "new")
+    assert await ledger.transact(lambda v: v.add_run("shop", request, parameters={}, file_ids=(), now_s=1.0)) == 21
+    ledger.close()
+    assert looked_up(path, "SELECT task_key, attempt FROM attempts WHERE run_id = 3") == [("gold", 1), ("gold", 2)]
+    assert looked_up(path, "PRAGMA foreign_key_check") == []
+
+
 def test_a_value_of_the_wrong_kind_is_refused(path):
     LedgerThread(path).close()
     with closing(sqlite3.connect(path)) as db:
