@@ -156,10 +156,17 @@ class Job:
     """`pause_status: PAUSED` of the whole job."""
     file_arrivals: tuple[FileArrival, ...] = field(init=False, compare=False)
     """Where its files come from: its file arrival triggers, and the source of a continuous one."""
+    table_tasks: frozenset[str] = field(init=False, compare=False, repr=False)
+    """Keys of the tasks that make tables."""
+    _tasks_by_key: Mapping[str, Task] = field(init=False, compare=False, repr=False)
+    """Each attempt asks for its task several times, and there may be a thousand."""
 
     def __post_init__(self) -> None:
         sources = [t.on.source if isinstance(t.on, Continuous) else t.on for t in self.triggers]
         object.__setattr__(self, "file_arrivals", tuple(s for s in sources if isinstance(s, FileArrival)))
+        object.__setattr__(self, "table_tasks", frozenset(t.task_key for t in self.tasks if t.table is not None))
+        # Of tasks that share a key, which is a problem of the job file, the first one counts.
+        object.__setattr__(self, "_tasks_by_key", {task.task_key: task for task in reversed(self.tasks)})
 
     @property
     def continuous(self) -> Continuous | None:
@@ -169,13 +176,12 @@ class Job:
     def task(self, task_key: str) -> Task:
         """The task, or iteration of a loop, of that key; KeyError where there is none."""
         loop_key = loop_of(task_key)
-        for task in self.tasks:
-            if task.task_key == (loop_key or task_key):
-                if loop_key is None:
-                    return task
-                if isinstance(task.action, ForEach):
-                    return replace(task.action.task, task_key=task_key)
-        raise KeyError(task_key)
+        if loop_key is None:
+            return self._tasks_by_key[task_key]
+        loop = self._tasks_by_key[loop_key]
+        if not isinstance(loop.action, ForEach):
+            raise KeyError(task_key)
+        return replace(loop.action.task, task_key=task_key)
 
     def trigger(self, key: str) -> Trigger:
         """The trigger of that key; KeyError where there is none."""

@@ -29,19 +29,17 @@ def begin(
 
     Otherwise two runs with other parameters would read each other's tables half way.
     """
-    held = set(task_keys) & held_back(ledger, job, run_id)
-    if held:
-        task_keys = [key for key in task_keys if key not in held]
+    if job is not None and not job.table_tasks.isdisjoint(task_keys) and must_wait(ledger, job, run_id):
+        task_keys = [key for key in task_keys if key not in job.table_tasks]
     begun = tuple(ledger.begin_attempt(run_id, key, now_s=now_s) for key in task_keys)
     for key in begun:
         alerting.task_began(ledger, job, key, now_s)
     return begun
 
 
-def held_back(ledger: Ledger, job: Job | None, run_id: int) -> set[str]:
-    """The tasks of the run that may not begin while an older run of the job still has to write its tables."""
-    writers = {task.task_key for task in job.tasks if task.table is not None} if job else set()
-    return writers if job and writers and ledger.writes_before(run_id, job.name, writers) else set()
+def must_wait(ledger: Ledger, job: Job, run_id: int) -> bool:
+    """Whether an older run of the job still has to write its tables: this one's table tasks may not begin."""
+    return bool(job.table_tasks) and ledger.writes_before(run_id, job.name, job.table_tasks)
 
 
 def follow(ledger: Ledger, run_id: int, task_keys: Iterable[str], now_s: float) -> list[str]:

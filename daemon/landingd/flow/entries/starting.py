@@ -93,9 +93,8 @@ def _may_share(ledger: Ledger, run: RunRow, job: Job) -> bool:
     """Whether all tasks of a run that starts may be tried in one transaction."""
     statuses = [status(task) for task in ledger.tasks(run.run_id)]
     n_bytes = ledger.run_bytes(run.run_id)
-    return lifecycle.may_commit_together(job.tasks, statuses, n_bytes=n_bytes) and not following.held_back(
-        ledger, job, run.run_id
-    )
+    together = lifecycle.may_commit_together(job.tasks, statuses, n_bytes=n_bytes)
+    return together and not following.must_wait(ledger, job, run.run_id)
 
 
 def _again(ledger: Ledger, run: RunRow) -> RunRow:
