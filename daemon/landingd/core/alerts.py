@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from landingd.core import news
-from landingd.model import Job, Notifications, NotifyOn, Result, Task, utc
+from landingd.core import backoff, news
+from landingd.model import Backoff, Job, Notifications, NotifyOn, Result, Task, utc
 from landingd.model.actions import ForEach
 
 FILES_NAMED_MAX = 20
@@ -22,8 +22,7 @@ TASKS_NAMED_MAX = 20
 VALUE_CHARS_MAX = 500
 ERROR_CHARS_MAX = 4000
 
-FIRST_PAUSE_S = 30.0
-LONGEST_PAUSE_S = 1800.0
+BACKOFF = Backoff(initial_s=30.0, factor=2.0, max_s=1800.0, jitter=0.0)
 TRIES_IN_FRONT = 8
 """An alert that has failed so often, for an hour, lets those behind it go first: it may be what is wrong."""
 
@@ -120,7 +119,7 @@ def undeliverable(job: Job, *, has_mail: bool, destinations: Iterable[str]) -> l
 
 def pause_s(tries: int) -> float:
     """How long to wait after so many failed tries: 30 s, twice as long each time, at most half an hour."""
-    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(max(0, tries - 1), 10))
+    return backoff.pause_s(BACKOFF, max(1, tries))
 
 
 def _listed(notifications: Notifications, event: NotifyOn) -> list[Recipient]:

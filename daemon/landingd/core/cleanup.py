@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from landingd.model import Cleanup, FileState, utc
+from landingd.core import backoff
+from landingd.model import Backoff, Cleanup, FileState, utc
 
-BACKOFF_MIN_S = 1.0
-BACKOFF_MAX_S = 600.0
+BACKOFF = Backoff(initial_s=1.0, factor=2.0, max_s=600.0, jitter=0.0)
 NAME_BYTES_MAX = 255
 """What file systems allow a name."""
 NAMES_MAX = 9
@@ -94,8 +94,7 @@ def is_over(copies: Sequence[Kept], now_s: float) -> bool:
 
 def retry_at_s(failures: int, now_s: float) -> float:
     """When to try again after so many failures in a row: 1 s, 2 s, 4 s ... 10 min."""
-    # The exponent is bounded, or a folder that is read-only for a year would overflow.
-    return now_s + min(BACKOFF_MIN_S * 2.0 ** min(failures - 1, 20), BACKOFF_MAX_S)
+    return now_s + backoff.pause_s(BACKOFF, failures)
 
 
 # --- names --------------------------------------------------------------------------------------------------

@@ -5,12 +5,11 @@ the deciding stands alone: values in, a Decision out. The ledger applies it in t
 the states, so no end of a run is lost when two tasks end at once. Whether the tasks behind it run is `runif`'s.
 """
 
-import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from landingd.core import backoff
 from landingd.model import (
     Backoff,
     Canceled,
@@ -168,22 +167,8 @@ def _after_failure(
     may_retry = failure.may_heal and (policy.max_retries < 0 or failures <= policy.max_retries)
     if not may_retry:
         return Decision(TaskState.TERMINATED, failure.result, failures=failures, error=failure.error)
-    retry_at_s = max(now_s + pause_s(policy.backoff, failures, seed), started_s + policy.min_retry_interval_s)
+    retry_at_s = max(now_s + backoff.pause_s(policy.backoff, failures, seed), started_s + policy.min_retry_interval_s)
     return Decision(TaskState.WAITING_FOR_RETRY, retry_at_s=retry_at_s, failures=failures, error=failure.error)
-
-
-def pause_s(backoff: Backoff | None, failures: int, seed: str) -> float:
-    """The pause after so many failures in a row, in seconds."""
-    if backoff is None:
-        return 0.0
-    if backoff.factor > 1 and 0 < backoff.initial_s < backoff.max_s:
-        # No further than to the longest pause: a float has a range.
-        exponent = min(failures - 1.0, math.log(backoff.max_s / backoff.initial_s, backoff.factor))
-        pause = backoff.initial_s * math.pow(backoff.factor, exponent)
-    else:
-        pause = min(backoff.initial_s, backoff.max_s)
-    share = int.from_bytes(hashlib.sha256(f"{seed}/{failures}".encode()).digest()[:4]) / 2**32
-    return pause * (1 + backoff.jitter * share)
 
 
 def of_loop(results: Mapping[str, Result]) -> Decision:

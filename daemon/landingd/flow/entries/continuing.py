@@ -1,6 +1,6 @@
 """A continuous job after a run: a failed batch is tried again after a pause that grows, a success ends the series."""
 
-from landingd.core import due_events, lifecycle
+from landingd.core import backoff, due_events
 from landingd.edge.ledger import Ledger
 from landingd.model import Job, Result, TriggerOutcome, TriggerType
 
@@ -26,7 +26,7 @@ def after_run(ledger: Ledger, job: Job | None, run_id: int, result: Result, now_
         return
     if on.retry:
         ledger.offer_again(run_id)
-    retry_at_s = now_s + lifecycle.pause_s(on.backoff, failures, f"{job.name}/{run_id}")
+    retry_at_s = now_s + backoff.pause_s(on.backoff, failures, f"{job.name}/{run_id}")
     ledger.set_backoff(job.name, trigger.key, failures=failures, retry_at_s=retry_at_s)
     what = f"run {run_id} ended {result.value}, {failures} in a row: the next one after {retry_at_s - now_s:.1f} s"
     ledger.note_trigger(job.name, trigger.key, TriggerOutcome.NOT_TRIGGERED, what, now_s=now_s)
