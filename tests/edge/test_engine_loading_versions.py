@@ -1,11 +1,13 @@
 """Versions that leave, come again, or cannot be told for memory."""
 
 import dataclasses
+from dataclasses import replace
 
 import duckdb
 import pytest
 
-from landingd.edge.engine import FileChecks, open_engine
+from landingd.edge import landing
+from landingd.edge.engine import NO_CHECKS, FileChecks, loading, open_engine
 from landingd.model import AttemptKey, Committed, ExpectationCount, Failed, FileLoad, Ingest, RefreshMode, Stats
 from warehouses import Warehouse
 
@@ -123,3 +125,57 @@ async def test_counts_of_expectations_come_back_from_the_commit_row(warehouse, o
     stats = (await engine.committed([1]))[plan.key]
     assert stats.expectations == (ExpectationCount("e", "warn", 1, 2),)
     engine.close()
+
+
+# --- files that are away for a moment ---------------------------------------------------------------------
+
+
+def back_for_the_hunt(monkeypatch, away, home):
+    """What is at `away` comes back to `home` after the load failed, as the one to blame is looked for."""
+    hunt = loading.culprits
+
+    def hunt_when_back(*args):
+        if away.exists():
+            away.rename(home)
+        return hunt(*args)
+
+    monkeypatch.setattr(loading, "culprits", hunt_when_back)
+    home.rename(away)
+
+
+def signed(file):
+    return replace(file, signature=landing.signature(file.path))
+
+
+STAT = FileChecks(recount=lambda f: f.rows_in or 0, changed=lambda f: landing.signature(f.path) != f.signature)
+
+
+async def test_a_file_that_went_away_and_came_again_is_looked_at_anew_and_the_others_are_loaded(
+    warehouse, options, monkeypatch
+):
+    files = [signed(warehouse.file(n)) for n in (1, 2, 3)]
+    back_for_the_hunt(monkeypatch, options.landing / "away", options.landing / "2.csv")
+    loads = await warehouse.load(*files, checks=STAT)
+    assert loads[2].gone is not None
+    assert await warehouse.rows("SELECT DISTINCT _file_id FROM bronze.t ORDER BY 1") == [(1,), (3,)]
+
+
+async def test_a_folder_that_was_away_for_a_moment_fails_no_run(warehouse, options, monkeypatch):
+    files = [signed(warehouse.file(n)) for n in (1, 2)]
+    back_for_the_hunt(monkeypatch, options.landing.with_name("away"), options.landing)
+    loads = await warehouse.load(*files, checks=STAT)
+    assert all(load.loaded for load in loads.values())
+    assert await warehouse.rows("SELECT DISTINCT _file_id FROM bronze.t ORDER BY 1") == [(1,), (2,)]
+
+
+async def test_what_cannot_be_read_though_nobody_is_to_blame_ends_the_attempt_and_not_in_a_circle(
+    warehouse, monkeypatch
+):
+    hunts = []
+    monkeypatch.setattr(loading, "culprits", lambda _, files: hunts.append(len(files)) or {})
+    gone = warehouse.file(1)
+    (warehouse.options.landing / "1.csv").unlink()
+    outcome = await warehouse.engine.execute(warehouse.ingest(gone), checks=NO_CHECKS)
+    assert isinstance(outcome, Failed)
+    assert "No files found" in outcome.error
+    assert hunts == [1, 1]

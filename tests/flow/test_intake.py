@@ -737,7 +737,11 @@ async def test_the_time_in_which_an_end_may_come_goes_on_while_no_process_looks(
     box.watch(ANY)
     await box.look(path)
     assert box.files("state") == [("waiting",)]
-    box.clock.now_s = changed_s + 300
+    box.clock.now_s = changed_s + 299
+    box.watch(ANY)
+    await box.look(path)
+    assert box.files("state") == [("waiting",)]
+    box.clock.now_s = changed_s + 301
     box.watch(ANY)
     await box.look(path)
     assert box.files("state") == [("quarantined",)]

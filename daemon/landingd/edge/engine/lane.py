@@ -136,6 +136,7 @@ class WriteLane:
     ) -> Sequence[Stats] | Outcome:
         """Run the transaction; where it has to begin anew, again, knowing what the last try has shown."""
         learnt: dict[str, _Learnt] = {plan.table: _Learnt() for plan in plans if isinstance(plan, IngestPlan)}
+        nobody_blamed = False
         while True:
             if self.remembered is None:
                 self.remembered = Remembered.read(self._cursor)
@@ -151,7 +152,10 @@ class WriteLane:
                 if learnt and not keep_rejects:
                     self._dirty |= learnt.keys()
                 elif not self._learn_culprits(plans, learnt, checks):
-                    raise
+                    # All can be read now: a folder was away for a moment, or a disk. Twice is no moment.
+                    if nobody_blamed:
+                        raise
+                    nobody_blamed = True
 
     def _transaction(self, attempt: _Try) -> Sequence[Stats] | Outcome:
         # What is remembered changes with the data, in a copy; until the transaction has ended, well or not, either may
@@ -227,7 +231,7 @@ class WriteLane:
         return replace(stats, expectations=ingest.expectations, changed=changed)
 
     def _learn_culprits(self, plans: Sequence[Plan], learnt: Mapping[str, _Learnt], checks: FileChecks) -> bool:
-        """Find the files that make a reader fail; false if there are none."""
+        """Find the files that make a reader fail, or did and were changed since; false if there are none."""
         found = False
         remembered = (self.remembered or Remembered.read(self._cursor)).copy()
         self._interruptible = True
@@ -238,10 +242,9 @@ class WriteLane:
                         ingest = loading.Loading(self._cursor, plan, reading, NO_CHECKS, remembered)
                         files = _without(plan, learnt[plan.table].settled).files
                         reasons = loading.culprits(ingest, files)
-                    learnt[plan.table].settled |= {
-                        f.file_id: _unreadable(f, reasons[f.file_id], checks) for f in files if f.file_id in reasons
-                    }
-                    found = found or bool(reasons)
+                    blamed = {f.file_id: load for f in files if (load := _blamed(f, reasons.get(f.file_id), checks))}
+                    learnt[plan.table].settled |= blamed
+                    found = found or bool(blamed)
         finally:
             self._close_gate()
         return found
@@ -267,11 +270,14 @@ class WriteLane:
         return [found[key] for key in keys] if found.keys() >= set(keys) else Failed(message(error))
 
 
-def _unreadable(file: SourceFile, why: str, checks: FileChecks) -> FileLoad:
-    """What to say of a file that the reader fails on: one that is not there any more is not to blame."""
+def _blamed(file: SourceFile, why: str | None, checks: FileChecks) -> FileLoad | None:
+    """What to say of a file after a reader failed, on this one if `why` is given; None: nothing.
+
+    One that went away and came again is read well by now, and yet it was the cause.
+    """
     if checks.changed(file):
         return FileLoad(file.file_id, gone="it went away or changed while it was being loaded")
-    return FileLoad(file.file_id, quarantined=why)
+    return FileLoad(file.file_id, quarantined=why) if why is not None else None
 
 
 NO_CHECKS = FileChecks(recount=lambda file: file.rows_in or 0, changed=lambda _: False)
