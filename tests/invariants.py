@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from landingd.core import lifecycle, runif
-from landingd.model import Result, RunIf, TaskState, TriggerType
+from landingd.model import Canceled, Committed, Result, RunIf, TaskState, TriggerType, loop_of
 
 ENDED = ("TERMINATED", "SKIPPED")
 NOT_RUN = frozenset({"EXCLUDED", "DISABLED", "UPSTREAM_FAILED", "UPSTREAM_CANCELED"})
@@ -97,7 +97,8 @@ class Books:
     def judged_in(self, task: Row) -> int:
         """The last repair in which it was decided what becomes of a task; 0: the original."""
         of_run = self.repairs[task["run_id"]]
-        return max((r["repair"] for r in of_run if task["task_key"] in json.loads(r["tasks"])), default=0)
+        keys = {r["repair"]: {loop_of(key) or key for key in json.loads(r["tasks"])} for r in of_run}
+        return max((repair for repair, again in keys.items() if task["task_key"] in again), default=0)
 
 
 def _of(task: Row) -> str:
@@ -245,7 +246,10 @@ def loops_end_as_their_iterations(books: Books) -> Iterable[str]:
             yield f"{_of(task)} is {task['state']}; its iterations: {[one['state'] for one in iterations]}"
         elif task["state"] == "TERMINATED":
             came = {one["task_key"]: _result(one) for one in iterations}
-            should = lifecycle.of_loop(came).result
+            outcome = lifecycle.of_loop(came)
+            should = {Committed: "SUCCESS", Canceled: "CANCELED"}.get(type(outcome), "FAILED")
+            in_time = books.attempts[task["run_id"], task["task_key"]][-1]["outcome"] != "timed out"
+            should = should if should == "SUCCESS" or in_time else "TIMEDOUT"
             if task["result"] != should:
                 yield f"{_of(task)} ended {task['result']} and should have ended {should}: {came}"
 

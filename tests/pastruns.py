@@ -85,6 +85,10 @@ class PastRuns:
         row = {"run_id": run_id, "repair": number, "requested_at_s": T0_S + at, "tasks": json.dumps(list(tasks))}
         self._insert("repairs", row | more)
 
+    def earlier(self, run_id: int, repair: int, key: str, result: str) -> None:
+        """What a task had come to before the repair after this execution."""
+        self._insert("earlier_results", {"run_id": run_id, "repair": repair, "task_key": key, "result": result})
+
     def put(self, table: str, **row: Any) -> int:
         """Any other row."""
         return self._insert(table, row)

@@ -1,5 +1,6 @@
 """`landingd`: one clear line and an exit code for whatever goes wrong, never a bare traceback."""
 
+import io
 import os
 import sys
 
@@ -10,6 +11,10 @@ def main() -> None:
     """The console script."""
     from landingd.cli.app import app  # noqa: PLC0415 -- so that an import that fails is reported below too
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Half a character, or a bar where the terminal knows no bars, costs its look and not the answer.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except LandingdError as error:
@@ -19,8 +24,10 @@ def main() -> None:
         # Not sys.exit: taking the interpreter down with an exception alive makes DuckDB's bindings print a page of
         # "leaked instance ..." under the one line that matters.
         os._exit(error.exit_code)
-    except BrokenPipeError:
-        # `landingd runs | head`: the reader has what it wanted.
+    except SystemExit as leaving:
+        if not isinstance(leaving.__context__, BrokenPipeError):
+            raise
+        # `landingd runs | head`: the reader has what it wanted. Typer and rich make an exit code of 1 of that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except KeyboardInterrupt:

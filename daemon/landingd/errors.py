@@ -44,8 +44,9 @@ class Problem:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The hint for a word that is not among the known ones but nearly is."""
-    near = difflib.get_close_matches(word, list(known), n=1)
+    """The hint for a word that is not among the known ones but nearly is, or is written in another case."""
+    listed = list(known)
+    near = difflib.get_close_matches(word, listed, n=1) or [one for one in listed if one.casefold() == word.casefold()]
     return f"did you mean {near[0]!r}?" if near else None
 
 

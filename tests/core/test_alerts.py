@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -211,6 +212,21 @@ def test_a_skipped_run_has_nothing_to_repair():
     assert "was skipped" in wording.subject(payload, node="box")
 
 
+def test_a_success_with_failures_says_how_to_repair_them():
+    well = replace(RUN, result=Result.SUCCESS_WITH_FAILURES)
+    payload = alerts.alert(NotifyOn.SUCCESS, job="shop", now_s=1003.0, run=well)
+    assert payload["repair_command"] == "landingd repair 17"
+    assert "landingd repair 17" in wording.text(payload, node="box")
+    of_task = alerts.alert(NotifyOn.SUCCESS, job="shop", now_s=1003.0, run=well, task=TASK)
+    assert of_task["repair_command"] is None
+
+
+def test_what_starts_has_not_taken_any_time_yet():
+    payload = alerts.alert(NotifyOn.START, job="shop", now_s=1003.0, run=RUN)
+    assert "took:" not in wording.text(payload, node="box")
+    assert "took:" in wording.text(alerts.alert(NotifyOn.SUCCESS, job="shop", now_s=1003.0, run=RUN), node="box")
+
+
 def test_the_same_happening_has_the_same_event_id_and_another_has_another():
     def event_id(event=NotifyOn.FAILURE, run=RUN, **more):
         return alerts.alert(event, job="shop", now_s=1003.0, run=run, **more)["event_id"]
@@ -274,8 +290,16 @@ def test_a_mail_reads_like_something_to_act_on():
         ),
         (
             NotifyOn.DURATION_WARNING,
-            {"run": RUN, "health": HealthFacts("RUN_DURATION_SECONDS", 600, 615, 1.0, "x")},
+            {
+                "run": replace(RUN, ended_s=None),
+                "health": HealthFacts("RUN_DURATION_SECONDS", 600, 615, 1.0, "x"),
+            },
             "shop: run 17 takes longer than 10 min (so far 10 min 15 s)",
+        ),
+        (
+            NotifyOn.DURATION_WARNING,
+            {"run": RUN, "health": HealthFacts("RUN_DURATION_SECONDS", 600, 603, 1.0, "x")},
+            "shop: run 17 took longer than 10 min (10 min 3 s)",
         ),
         (
             NotifyOn.STREAMING_BACKLOG,
@@ -307,7 +331,17 @@ def test_everything_that_can_be_told_can_be_put_into_words():
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.31, "0.3 s"), (9, "9 s"), (12.4, "12 s"), (250, "4 min 10 s"), (3600, "1 h"), (11100, "3 h 5 min")],
+    [
+        (0.0, "0 ms"),
+        (0.31, "310 ms"),
+        (0.9999, "1 s"),
+        (1.31, "1.3 s"),
+        (9, "9 s"),
+        (12.4, "12 s"),
+        (250, "4 min 10 s"),
+        (3600, "1 h"),
+        (11100, "3 h 5 min"),
+    ],
 )
 def test_durations_are_for_people(seconds, words):
     assert wording.duration(seconds) == words

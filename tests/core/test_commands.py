@@ -208,6 +208,9 @@ def test_what_is_not_allowed_is_not_explained():
 def test_a_verb_that_does_not_exist_is_told_with_one_that_may_be_meant():
     found = fault("runn", job="a")
     assert (found.code, found.hint) == ("unknown_verb", "did you mean 'run'?")
+    hint = fault("frobnicate").hint
+    assert hint is not None
+    assert hint.startswith("the verbs are run, repair, cancel")
 
 
 def test_a_switch_that_is_turned_off_needs_resume_to_be_allowed():

@@ -58,6 +58,37 @@ def always(memory=None, now_s=1000.0, *, reads=(), found=None, is_open=False, **
     )
 
 
+# --- names --------------------------------------------------------------------------------------------------
+
+SAYINGS = st.lists(st.sampled_from("abcd"), max_size=6).map(lambda said: {f"t-{n}": one for n, one in enumerate(said)})
+
+
+@pytest.mark.parametrize(
+    ("known", "says", "found"),
+    [
+        ({"t": "a"}, {"t": "a"}, {}),
+        ({"t": "a"}, {"t": "b"}, {}),
+        ({"t": "a"}, {"t": "b", "t-2": "a"}, {"t": "t-2"}),
+        ({"t": "a", "t-2": "b"}, {"t": "b", "t-2": "a"}, {"t-2": "t", "t": "t-2"}),
+        ({"t": "a", "t-2": "a"}, {"t": "a", "t-2": "b"}, {}),
+        ({"t": "", "t-2": "b"}, {"t": "b"}, {"t-2": "t"}),
+    ],
+)
+def test_a_trigger_goes_by_what_it_says_where_its_name_says_something_else_now(known, says, found):
+    assert due.renamed(known, says) == found
+
+
+@given(SAYINGS, SAYINGS)
+def test_each_trigger_that_is_said_again_keeps_its_memory_and_no_two_have_the_same(known, says):
+    names = due.renamed(known, says)
+    assert len(set(names.values())) == len(names)
+    assert all(known[old] == says[new] and known.get(new) != says[new] for old, new in names.items())
+    kept = set(names.values()) | {name for name, said in says.items() if known.get(name) == said}
+    for one in "abcd":
+        said = [name for name in says if says[name] == one]
+        assert len(kept.intersection(said)) == min(len(said), list(known.values()).count(one))
+
+
 # --- files --------------------------------------------------------------------------------------------------
 
 

@@ -200,6 +200,41 @@ def test_however_often_one_looks_no_run_is_told_more_than_once_and_nothing_is_le
     assert watcher.known == {}
 
 
+@given(
+    lengths=st.lists(st.floats(0.0, 300.0), min_size=1, max_size=6),
+    every_s=st.floats(1.0, 20.0),
+    value=st.floats(1.0, 200.0),
+)
+def test_with_a_look_at_its_end_every_run_that_took_too_long_is_told_once(lengths, every_s, value):
+    watcher = Watcher(job((HealthMetric.RUN_DURATION_SECONDS, value)))
+    ends = [(end_s, Going(i, 0, 0.0)) for i, end_s in sorted(enumerate(lengths), key=lambda one: one[1])]
+    told, now_s = 0, 0.0
+    while ends:
+        now_s += every_s
+        while ends and ends[0][0] <= now_s:
+            end_s, run = ends.pop(0)
+            for change in health.too_long(watcher.job, run, watcher.known, end_s):
+                watcher.known[change.subject] = Known(change.since_s, end_s)
+                told += 1
+        told += watcher.look(now_s, going=tuple(run for _, run in ends)).count("tell")
+    assert told == sum(length > value for length in lengths)
+
+
+def test_at_its_end_an_attempt_is_judged_by_its_tasks_rules_and_a_run_by_the_jobs():
+    rule = (HealthRule(HealthMetric.RUN_DURATION_SECONDS, 10.0),)
+    loop = Task("loop", HERE, action=ForEach("[1]", Task("each", HERE, health=rule)))
+    of = Job("shop", HERE, (Task("slow", HERE, health=rule), Task("other", HERE), loop), health=rule)
+
+    def judged(going):
+        return [change.about for change in health.too_long(of, going, {}, 20.0)]
+
+    late = [Going(7, 0, 5.0), Going(7, 0, 5.0, "slow", 1), Going(7, 0, 5.0, "loop[3]", 1)]
+    in_time = [Going(7, 0, 15.0), Going(7, 0, 15.0, "slow", 1)]
+    without_rule = [Going(7, 0, 5.0, "other", 1), Going(7, 0, 5.0, "loop", 1), Going(7, 0, 5.0, "gone", 1)]
+    assert [judged(going) for going in late] == [[going] for going in late]
+    assert [judged(going) for going in (*in_time, *without_rule)] == [[]] * 5
+
+
 def test_the_event_names_what_it_is_about():
     rule = job((HealthMetric.RUN_DURATION_SECONDS, 60.0))
     (change,) = health.decide(rule, Seen(going=(Going(7, 0, 0.0),)), {}, 61.5)

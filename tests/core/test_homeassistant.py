@@ -270,6 +270,14 @@ def test_a_problem_is_a_last_run_that_did_not_go_well(result, problem):
     assert rendered(component("problem")["val_tpl"], json.dumps({"last_result": result}).encode()) == problem
 
 
+def test_a_broken_health_rule_is_a_problem_though_the_last_run_went_well():
+    state = {"last_result": "SUCCESS", "unhealthy": ["NO_SUCCESS_WITHIN_SECONDS > 3600"]}
+    assert rendered(component("problem")["val_tpl"], json.dumps(state).encode()) == "ON"
+    attributes = json.loads(rendered(component("problem")["json_attr_tpl"], json.dumps(state).encode()))
+    assert attributes["unhealthy"] == state["unhealthy"]
+    assert rendered(component("problem")["val_tpl"], json.dumps(state | {"unhealthy": []}).encode()) == "OFF"
+
+
 def test_the_error_is_an_attribute_and_is_cut():
     for payload in (json.dumps(STATE).encode(), json.dumps(NEVER_RUN).encode(), b""):
         attributes = json.loads(rendered(component("problem")["json_attr_tpl"], payload))

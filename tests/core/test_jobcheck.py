@@ -87,6 +87,14 @@ ALONE = {
         job(task("a"), health=(HealthRule(HealthMetric.STREAMING_BACKLOG_FILES, 5.0),)),
         1,
     ),
+    "numbers of which one is text": (
+        job(task("a", action=Condition(ConditionOp.LESS_THAN, "{{job.repair_count}}", "ten"))),
+        10,
+    ),
+    "numbers in a loop": (
+        job(task("a", action=ForEach("[1]", nested(action=Condition(ConditionOp.GREATER_THAN, "", "1"))))),
+        15,
+    ),
     "the outcome of what is no condition": (
         job(task("a", sql="select 1"), task("b", depends_on=("a",), outcomes={"a": "true"})),
         20,
@@ -148,6 +156,23 @@ def test_a_parameter_that_the_other_job_does_not_declare_is_named_with_the_neare
             "did you mean 'month'?",
         )
     ]
+
+
+def test_what_a_task_gives_a_job_is_held_against_its_parameters_where_it_is_no_reference():
+    web = job(
+        task("a"),
+        name="web",
+        parameters=(Parameter("month", "Oct", ("Oct", "Nov")), Parameter("day", "", required=True)),
+    )
+    right = job(task("a", action=RunJob("web", {"month": "Nov", "day": "{{job.start_time.iso_date}}"})))
+    assert jobcheck.problems([right, web]) == []
+    wrong = job(task("a", action=RunJob("web", {"month": "Dec"})))
+    assert told(wrong, web) == [
+        (10, "task 'a' runs job 'web': parameter 'month' cannot be 'Dec': it is none of the choices"),
+        (10, "task 'a' runs job 'web': parameter 'day' needs a value"),
+    ]
+    nonsense = job(task("a"), name="web", parameters=(Parameter("month", "", pattern="["),))
+    assert [line for line, _ in told(job(task("a", action=RunJob("web", {"month": "x"}))), nonsense)] == [1]
 
 
 def test_jobs_that_start_each_other_are_named_once_whatever_starts_them():

@@ -198,14 +198,18 @@ def test_the_leaves_decide_unless_the_job_is_strict(results, expected, strict):
 
 
 def test_a_loop_is_well_when_every_iteration_is_and_says_which_are_not():
-    assert lifecycle.of_loop({}) == Decision(TaskState.TERMINATED, Result.SUCCESS)
-    assert lifecycle.of_loop({"l[0]": Result.SUCCESS, "l[1]": Result.EXCLUDED}).result is Result.SUCCESS
+    assert lifecycle.of_loop({}) == Committed(Stats())
+    assert lifecycle.of_loop({"l[0]": Result.SUCCESS, "l[1]": Result.EXCLUDED}) == Committed(Stats())
     failed = lifecycle.of_loop({f"l[{n}]": Result.FAILED if n % 2 else Result.SUCCESS for n in range(20)})
-    assert (failed.result, failed.error) == (
-        Result.FAILED,
-        "10 of 20 iterations did not succeed: l[1], l[3], l[5], l[7], l[9], ...",
-    )
-    assert lifecycle.of_loop({"l[0]": Result.CANCELED}).result is Result.CANCELED
+    assert failed == Failed("10 of 20 iterations did not succeed: l[1], l[3], l[5], l[7], l[9], ...")
+    canceled = lifecycle.of_loop({"l[0]": Result.CANCELED})
+    assert canceled == Canceled("1 of 1 iterations did not succeed: l[0]")
+
+
+def test_a_loop_whose_time_is_over_timed_out_unless_all_of_it_was_done_by_then():
+    assert lifecycle.of_loop({"l[0]": Result.SUCCESS, "l[1]": Result.CANCELED}, late_s=5.0) == TimedOut(5.0)
+    assert lifecycle.of_loop({"l[0]": Result.FAILED, "l[1]": Result.SUCCESS}, late_s=5.0) == TimedOut(5.0)
+    assert lifecycle.of_loop({"l[0]": Result.SUCCESS}, late_s=5.0) == Committed(Stats())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a loop runs over, and how its iterations are counted."""
+"""What a loop runs over."""
 
 import json
 
@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landingd.core import loops
-from landingd.core.loops import InputsError, Iteration, inputs, stats
-from landingd.model import Result, TaskState, iteration_key, loop_of
+from landingd.core.loops import InputsError, inputs
+from landingd.model import iteration_key, loop_of
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -53,41 +53,3 @@ def test_a_loop_over_nothing_and_one_over_as_many_as_there_may_be_are_loops():
 def test_the_key_of_an_iteration_names_its_loop(loop, number):
     assert loop_of(iteration_key(loop, number)) == loop
     assert loop_of(loop) is None
-
-
-def test_iterations_are_counted_by_where_they_stand():
-    ended = TaskState.TERMINATED
-    found = stats(
-        [
-            Iteration(ended, Result.SUCCESS),
-            Iteration(ended, Result.FAILED, "disk full"),
-            Iteration(ended, Result.TIMEDOUT, "timed out"),
-            Iteration(ended, Result.FAILED, "disk full"),
-            Iteration(ended, Result.CANCELED, "canceled"),
-            Iteration(TaskState.RUNNING, error="an earlier attempt"),
-            Iteration(TaskState.WAITING_FOR_RETRY),
-            Iteration(TaskState.PENDING),
-        ]
-    )
-    assert (found.total, found.scheduled, found.active) == (8, 7, 2)
-    assert (found.completed, found.succeeded, found.failed) == (4, 1, 3)
-    assert found.errors == (("disk full", 2), ("timed out", 1))
-
-
-iterations = st.builds(
-    Iteration,
-    st.sampled_from(TaskState),
-    st.none() | st.sampled_from(Result),
-    st.none() | st.sampled_from(["a", "b", "c", "d", "e"]),
-)
-
-
-@given(st.lists(iterations))
-def test_the_counts_agree_and_the_three_commonest_errors_are_named(all_of_them):
-    found = stats(all_of_them)
-    assert found.completed == found.succeeded + found.failed <= found.total == len(all_of_them)
-    assert found.active <= found.scheduled <= found.total
-    times = [n for _, n in found.errors]
-    assert times == sorted(times, reverse=True)
-    assert len(times) <= 3
-    assert sum(times) <= found.failed

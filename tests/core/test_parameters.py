@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -161,6 +162,12 @@ def test_a_job_without_parameters_says_so():
         parameters.choose_parameters(job(), {"month": "Oct"})
 
 
+@pytest.mark.parametrize("value", ["\ud800", "a\udcffb"])
+def test_half_a_character_is_no_value(value):
+    with pytest.raises(RefusedError, match="it is no text"):
+        parameters.choose_parameters(job(LIMIT), {"limit": value})
+
+
 def test_a_required_parameter_without_a_default_must_be_given():
     required = job(Parameter("day", "", type=ValueType.DATE, required=True))
     with pytest.raises(RefusedError, match="'day' needs a value"):
@@ -209,6 +216,11 @@ def test_a_definition_that_contradicts_itself_is_a_problem_at_the_job(parameter,
     assert (problem.file, problem.line) == ("job.yml", 1)
     assert problem.what.startswith("parameter 'p': ")
     assert re.search(what, problem.what)
+
+
+def test_a_parameter_of_a_job_file_is_told_where_it_stands():
+    (problem,) = parameters.problems(job(replace(MONTH, default="Dec", place=Place("job.yml", 7))))
+    assert (problem.file, problem.line) == ("job.yml", 7)
 
 
 def test_a_parameter_that_a_run_must_give_needs_a_default_where_triggers_start_runs():

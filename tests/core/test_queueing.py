@@ -1,8 +1,10 @@
-"""What a queued run waits for, in words."""
+"""What a queued run waits for, in words; and whose turn it is to write tables."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from landingd.core.queueing import Queued, UnderWay, waits_for
+from landingd.core.queueing import Queued, UnderWay, Writer, may_write, waits_for
 
 MINE = Queued(9, "shop", has_files=False)
 FILES = Queued(9, "shop", has_files=True)
@@ -30,3 +32,21 @@ def active(*runs, job="shop", files=False):
 )
 def test_a_queued_run_says_what_it_waits_for(run, before, under_way, *, most, slots, why):
     assert waits_for(run, before, under_way, concurrent_max=most, slots=slots) == why
+
+
+# --- whose turn it is to write --------------------------------------------------------------------------------
+
+writers = st.lists(st.builds(Writer, st.integers(1, 9), st.booleans()), min_size=1, unique_by=lambda one: one.run_id)
+
+
+@given(writers)
+def test_of_the_runs_that_have_tables_to_write_one_may_always_go_on_and_only_one(all_of_them):
+    may = [one for one in all_of_them if may_write(one, [other for other in all_of_them if other != one])]
+    assert len(may) == 1
+
+
+@given(writers)
+def test_who_has_begun_goes_on_and_otherwise_the_oldest_comes_first(all_of_them):
+    (first,) = [one for one in all_of_them if may_write(one, [other for other in all_of_them if other != one])]
+    begun = [one for one in all_of_them if one.has_begun]
+    assert first.run_id == min(one.run_id for one in begun or all_of_them)

@@ -21,12 +21,19 @@ versions = st.builds(
     seen_s=st.floats(0, 1000),
     loaded_s=st.none() | st.floats(0, 1000),
     is_left=st.booleans(),
+    is_segment=st.booleans(),
 )
 
 
 def version(state=FileState.LOADED, file_id=1, **more):
     whole = {"job": "shop", "path": b"in/a", "name": "in/a", "presence": Presence.PRESENT} | more
     return Version(file_id=file_id, state=state, **whole)
+
+
+def ids(verb, history):
+    """The versions that are meant where their file is named, and how many are left out."""
+    chosen, left_out = choose_named(verb, history)
+    return [choice.version.file_id for choice in chosen], left_out
 
 
 @given(st.sampled_from(Verb), versions)
@@ -66,18 +73,49 @@ def test_without_names_nothing_is_refused_but_left_out_and_counted(verb, all_of_
 
 def test_a_file_that_is_named_means_its_newest_version_that_stands():
     history = [version(FileState.REPLACED, 1), version(FileState.LOADED, 2), version(FileState.QUARANTINED, 3)]
-    assert [c.version.file_id for c in choose_named(Verb.REPLAY, history)] == [3]
-    assert [c.version.file_id for c in choose_named(Verb.UNLOAD, history)] == [2]
+    assert ids(Verb.REPLAY, history) == ([3], 0)
+    assert ids(Verb.UNLOAD, history) == ([2], 0)
 
 
 def test_every_job_that_has_the_file_is_meant():
     history = [version(), version(file_id=2, job="other")]
-    assert [c.version.file_id for c in choose_named(Verb.REPLAY, history)] == [1, 2]
+    assert ids(Verb.REPLAY, history) == ([1, 2], 0)
 
 
 def test_versions_that_are_loaded_side_by_side_are_unloaded_together():
     history = [version(file_id=1, presence=Presence.OVERWRITTEN), version(file_id=2)]
-    assert [c.version.file_id for c in choose_named(Verb.UNLOAD, history)] == [1, 2]
+    assert ids(Verb.UNLOAD, history) == ([1, 2], 0)
+
+
+def segment(file_id, state=FileState.LOADED, **more):
+    return version(state, file_id, is_segment=True, **more)
+
+
+def test_a_file_that_grows_means_every_stretch_of_it_that_can_be_had():
+    gone, whole = segment(1, presence=Presence.REMOVED), version(FileState.REPLACED, 9)
+    flawed, waiting = segment(3, FileState.QUARANTINED), segment(5, FileState.WAITING)
+    log = [gone, segment(2), flawed, segment(4, rows_rejected=1), waiting, segment(6), whole]
+    assert ids(Verb.REPLAY, log) == ([2, 3, 4, 5, 6], 1)
+    assert ids(Verb.UNLOAD, log) == ([1, 2, 4, 6], 0)
+    assert ids(Verb.REQUEUE, log) == ([3, 4], 0)
+
+
+def test_where_none_of_a_file_that_grows_can_be_had_its_newest_stretch_says_why():
+    log = [segment(1, presence=Presence.REMOVED), segment(2, presence=Presence.REMOVED)]
+    (choice,), left_out = choose_named(Verb.REPLAY, log)
+    assert (choice.refused, left_out) == ("its bytes are not kept, the file was removed", 1)
+    (choice,), left_out = choose_named(Verb.REQUEUE, [segment(1), segment(2)])
+    assert (choice.version.file_id, choice.action, left_out) == (2, None, 0)
+
+
+@given(st.sampled_from(Verb), st.lists(versions, max_size=6))
+def test_what_is_named_is_done_or_says_why_and_is_refused_only_where_nothing_of_it_can_be_done(verb, all_of_them):
+    chosen, left_out = choose_named(verb, all_of_them)
+    for job in {v.job for v in all_of_them}:
+        of_job = [choice for choice in chosen if choice.version.job == job]
+        assert of_job
+        assert len(of_job) == 1 or all(choice.action for choice in of_job)
+    assert left_out <= len(all_of_them) - len(chosen)
 
 
 @pytest.mark.parametrize(

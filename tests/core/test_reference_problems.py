@@ -229,6 +229,11 @@ def test_a_job_parameters_default_knows_nothing_of_tasks(name):
     ]
 
 
+def test_a_wrong_reference_in_a_default_is_told_where_the_parameter_stands():
+    found = job(task(), parameters=(Parameter("p", "{{job.nam}}", place=place(7)),))
+    assert [line for line, _, _ in told(found)] == [7]
+
+
 def test_a_job_parameters_default_may_refer_to_the_run():
     assert told(job(task(), parameters=(Parameter("p", "{{job.start_time.iso_date}} {{job.run_id}}"),))) == []
 

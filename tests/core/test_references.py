@@ -61,6 +61,8 @@ TASK = TaskContext(
         "silver": SILVER,
         "my task": UpstreamContext("FAILED", error="no such table"),
         "empty": UpstreamContext("EXCLUDED"),
+        "many": UpstreamContext("success", {"a": 1}, ({"a": 1}, {"a": 2}), rows_cut=True),
+        "big": UpstreamContext("success", rows_cut=True),
     },
     "load.ipynb",
 )
@@ -114,6 +116,7 @@ VALUES = {
     "tasks.`my task`.error_code": "RunExecutionError",
     "tasks.silver.run_id": "17.silver.2",
     "tasks.silver.execution_count": "2",
+    "tasks.many.output.first_row.a": "1",
     "tasks.silver.output.rows": '[{"city":"Wien","n":1},{"city":"Graz","n":2}]',
     "tasks.silver.output.first_row": '{"city":"Wien","n":1}',
     "tasks.silver.output.first_row.city": "Wien",
@@ -212,6 +215,17 @@ def test_the_time_of_a_run_that_was_not_scheduled_is_when_it_began():
         (
             "{{tasks.silver.output.first_row.x}}",
             "'{{tasks.silver.output.first_row.x}}' has no value: the columns of 'silver' are city, n",
+        ),
+        (
+            "{{tasks.many.output.rows}}",
+            (
+                "'{{tasks.many.output.rows}}' has no value: the task 'many' returned more than 1,000 rows or 48 KiB, "
+                "the most that is kept of an output"
+            ),
+        ),
+        (
+            "{{tasks.big.output.first_row.a}}",
+            "'{{tasks.big.output.first_row.a}}' has no value: the first row of the task 'big' is larger than 48 KiB",
         ),
         ("{{input.where.lon}}", "'{{input.where.lon}}' has no value: the input has no field 'where.lon'"),
         ("{{input.city.x}}", "'{{input.city.x}}' has no value: the input has no field 'city.x'"),

@@ -41,7 +41,7 @@ def test_where_names_do_not_fit_side_by_side_they_stand_upright():
 
 def test_older_runs_that_do_not_fit_are_counted():
     lines = plain(answer(100, ["bronze"]), width=50)
-    assert lines[-1] == "… 80 older columns do not fit; --json has them"
+    assert lines[-1] == "… 80 older columns: no room   --json has all"
     assert next(line for line in lines if line.startswith("bronze")).count("■") == 20
 
 
@@ -63,6 +63,12 @@ def test_a_repair_is_a_column_of_its_own():
 def test_every_word_that_a_run_or_a_task_can_come_to_has_a_mark():
     words = [*Result, *TaskState, *RunState]
     assert {word.value for word in words} - {"TERMINATED", "TERMINATING", "SKIPPED"} - set(matrix.MARKS) == set()
+
+
+def test_results_are_told_apart_without_colours_too():
+    skipped = {"MAXIMUM_CONCURRENT_RUNS_REACHED", "MAX_JOB_QUEUE_SIZE_EXCEEDED"}
+    marks = [matrix.MARKS[word.value][0] for word in Result if word.value not in skipped]
+    assert len(set(marks)) == len(marks)
 
 
 @given(

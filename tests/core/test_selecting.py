@@ -136,7 +136,8 @@ def test_a_repair_runs_what_is_asked_for(tasks, request_, again):
         (ended(gold=Result.EXCLUDED, alone=Result.DISABLED), ALL_FAILED, "there is nothing to repair"),
         (FAILED, RepairRequest(rerun_tasks=("left",), rerun_all_failed_tasks=True), "exclude each other"),
         (FAILED, RepairRequest(rerun_tasks=("lefd",)), "the run has no task 'lefd'"),
-        (FAILED, RepairRequest(rerun_tasks=("left[0]",)), "'left\\[0\\]' is an iteration"),
+        (FAILED, RepairRequest(rerun_tasks=("left[0]",)), "the run has no iteration 'left\\[0\\]'"),
+        (FAILED, RepairRequest(rerun_tasks=("lefd[0]",)), "the run has no task 'lefd\\[0\\]'"),
     ],
 )
 def test_a_repair_that_makes_no_sense_is_refused(tasks, request_, what):
@@ -202,3 +203,46 @@ def test_a_chain_of_a_thousand_is_no_deeper_than_one_of_ten():
     assert select(job(edges), ["t0+"]) == tuple(edges)
     chain = [RepairTask(key, after, Result.FAILED if key == "t0" else Result.EXCLUDED) for key, after in edges.items()]
     assert to_repair(chain, ALL_FAILED) == tuple(edges)
+
+
+# --- single iterations ------------------------------------------------------------------------------------
+
+LOOPS = {"left": ("left[0]", "left[1]", "left[2]")}
+
+
+def named(*keys, **more):
+    return RepairRequest(rerun_tasks=keys, **more)
+
+
+@pytest.mark.parametrize(
+    ("request_", "again"),
+    [
+        (named("left[1]"), "left[1]"),
+        (named("left[2]", "alone", "left[0]"), "left[0] left[2] alone"),
+        (named("left[1]", rerun_dependent_tasks=True), "left[1] gold"),
+        # Where its loop is named as well, or something before that runs again, it does not run alone.
+        (named("left[1]", "left"), "left left[1]"),
+        (named("left[1]", "bronze"), "bronze left left[1]"),
+    ],
+)
+def test_an_iteration_that_is_named_runs_again_without_the_rest_of_its_loop(request_, again):
+    assert to_repair(FAILED, request_, LOOPS) == tuple(again.split())
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("left[3]", "the iterations are left[0] to left[2]"),
+        ("left[x]", "the iterations are left[0] to left[2]"),
+        ("right[0]", "'right' has none: name the task"),
+    ],
+)
+def test_an_iteration_that_is_not_there_is_refused_with_those_that_are(key, hint):
+    with pytest.raises(RefusedError, match="the run has no iteration") as error:
+        to_repair(FAILED, named(key), LOOPS)
+    assert error.value.hint == hint
+
+
+def test_a_loop_of_which_iterations_are_named_does_not_start_from_nothing():
+    assert whole(ended(), ("left[1]",)) == frozenset()
+    assert whole(ended(), ("left[1]", "gold")) == {"gold"}

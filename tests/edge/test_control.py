@@ -120,6 +120,24 @@ async def test_a_body_that_is_no_json_object_is_refused(path, body):
     assert "JSON" in json.loads(answer)["error"]
 
 
+@pytest.mark.parametrize("body", [b'{"job": "a\\udcffb"}', b'{"parameters": {"a": "\\ud800"}}', b'{"\\ud800": 1}'])
+async def test_a_body_that_holds_half_a_character_is_refused(path, body):
+    async with serving(path, post_echo=echo):
+        status, _, answer = await ask(path, "POST", "/echo", body)
+        assert (status, json.loads(answer)["exit_code"]) == (409, 65)
+        assert "no text" in json.loads(answer)["error"]
+        assert (await ask(path, "POST", "/echo", b'{"job": "\\ud83d\\ude00"}'))[0] == 200
+
+
+async def test_an_answer_that_holds_half_a_character_is_given_all_the_same(path):
+    async def told(asked):
+        return {"value": "a\ud800", "name": "ä"}
+
+    async with serving(path, get_it=told):
+        status, _, answer = await ask(path, "GET", "/it")
+    assert (status, json.loads(answer)) == (200, {"value": "a\ud800", "name": "ä"})
+
+
 async def test_a_body_beyond_the_limit_is_refused(path):
     async with serving(path, post_echo=echo):
         status, _, answer = await ask(path, "POST", "/echo", b'{"a": "' + b"x" * BODY_BYTES_MAX + b'"}')

@@ -666,6 +666,17 @@ def test_what_a_killed_process_left_is_read_without_writing_anything(options):
     assert {path.name: path.read_bytes() for path in options.warehouse.parent.iterdir()} == before
 
 
+def test_a_warehouse_that_another_process_holds_is_said_to_be_in_use(tmp_path):
+    warehouse = tmp_path / "warehouse.duckdb"
+    script = "import duckdb, sys; db = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", script, warehouse]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"open\n"
+        with pytest.raises(AlreadyRunningError, match="in use by another process") as refused:
+            open_read_only(warehouse)
+    assert "\n" not in refused.value.what
+
+
 def test_a_warehouse_that_is_not_there_yet_is_said_to_be_empty_and_not_made(tmp_path):
     with pytest.raises(EngineError, match="nothing is loaded yet"):
         open_read_only(tmp_path / "warehouse.duckdb")

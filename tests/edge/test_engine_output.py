@@ -68,12 +68,15 @@ async def test_parameters_are_bound_in_a_select_with_time_zones_too(warehouse):
 
 
 async def test_so_many_rows_and_bytes_are_kept_and_no_more(warehouse):
-    assert len((await run(warehouse, "FROM range(5000)")).output.rows) == 1000
+    many = (await run(warehouse, "FROM range(5000)")).output
+    assert (len(many.rows), many.rows_cut) == (1000, True)
+    just = (await run(warehouse, "FROM range(1000)")).output
+    assert (len(just.rows), just.rows_cut) == (1000, False)
     rows = (await run(warehouse, "SELECT repeat('x', 1000) AS x FROM range(900)")).output.rows
     assert 40 < len(rows) < 50
     assert len(json.dumps(rows).encode()) <= OUTPUT_BYTES_MAX
     huge = (await run(warehouse, "SELECT repeat('x', 50000) AS x")).output
-    assert (huge.values, huge.rows) == ({}, ())
+    assert (huge.values, huge.rows, huge.rows_cut) == ({}, (), True)
     assert "48 KiB" in huge.text
 
 
@@ -91,6 +94,13 @@ async def test_output_and_changed_are_read_back_from_the_commit_row(warehouse, o
     again = open_engine(options)
     assert await again.committed([1]) == {plan.key: outcome.stats}
     again.close()
+
+
+async def test_that_rows_were_left_out_is_read_back_from_the_commit_row(warehouse):
+    plan = warehouse.script("FROM range(2000)")
+    outcome = await warehouse.engine.execute(plan)
+    assert (await warehouse.engine.committed([1]))[plan.key].output == outcome.stats.output
+    assert outcome.stats.output.rows_cut
 
 
 async def test_commit_rows_from_before_there_were_outputs_are_read(warehouse):

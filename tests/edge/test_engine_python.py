@@ -4,6 +4,7 @@ import asyncio
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 
@@ -104,6 +105,38 @@ async def test_what_it_does_is_one_transaction_with_the_commit_row(functions, wa
     assert outcome.stats.changed
     assert await warehouse.rows("SELECT * FROM gold.t ORDER BY id") == [(1, "Oct"), (2, "Oct")]
     assert await warehouse.engine.committed([1]) == {plan.key: outcome.stats}
+
+
+async def test_its_time_counts_from_its_first_line_and_not_from_its_first_statement(functions):
+    before_s = time.time()
+    stats = await functions.stats(
+        """
+        import time
+
+        def main(ctx):
+            ctx.values["began_s"] = time.time()
+            until_s = time.monotonic() + 0.05
+            while time.monotonic() < until_s: pass
+            ctx.sql("SELECT 1")
+        """
+    )
+    assert before_s <= stats.began_s <= stats.output.values["began_s"]
+    assert stats.worked_ms >= 50
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("async def main(ctx): ctx.values['n'] = 1", "is an async function"),
+        ("async def main(ctx): yield 1", "is an async generator"),
+        ("def main(ctx): yield ctx.sql('SELECT 1')", "is a generator"),
+    ],
+)
+async def test_a_function_of_which_no_line_runs_is_no_success(functions, source, what):
+    outcome = await functions.call(source)
+    assert isinstance(outcome, Failed)
+    assert outcome.permanent
+    assert f"shop/tasks.py: 'main' {what}: nothing of it was carried out\n  hint: " in outcome.error
 
 
 async def test_a_time_with_a_zone_can_be_asked_for(functions):
@@ -234,6 +267,7 @@ async def test_a_failure_is_told_by_the_line_of_the_users_file(functions, wareho
         ("def main(ctx): raise SystemExit(3)", "SystemExit: 3", False),
         ("def main(ctx): ctx.values['d'] = object()", "ctx.values['d'] is a object, which JSON cannot say", True),
         ("def main(ctx): ctx.values['d'] = float('nan')", "which JSON cannot say", True),
+        ("def main(ctx): ctx.values['d'] = chr(0xD800)", "which JSON cannot say", True),
         ("def main(ctx): ctx.values['d'] = 'x' * 50_000", "and 49,152 is the most", True),
     ],
 )

@@ -455,7 +455,10 @@ def top(more):
     return f"{GOOD_TASKS}{more}\n"
 
 
-NAME_HINT = "letters, digits, _, - and ., at most 100, and first a letter, digit or _"
+NAME_HINT = (
+    "letters, digits, _, - and ., at most 100, and first a letter, digit or _: "
+    "it is a level of MQTT topics, a word of commands and a part of URLs"
+)
 TYPE_HINT = "for example: {price: 'DECIMAL(10,2)'} or \"price DECIMAL(10,2), user_id BIGINT\""
 DEFAULT_HINT = 'for an empty one write: default: "", or, if each run has to give it a value, required: true'
 DELIMITER_HINT = r'one character that is no quote and no line end; a tab is "\t"'

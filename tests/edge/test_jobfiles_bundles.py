@@ -61,6 +61,15 @@ def told(found):
     return [(problem.file, problem.line, problem.what) for problem in found.problems]
 
 
+def test_a_bundle_can_be_named_by_its_folder(bundle):
+    assert [job.name for job in jobfiles.read_bundle(bundle, {}, None, shown_root=bundle).jobs] == [
+        "daily-dev",
+        "weekly",
+    ]
+    found = jobfiles.read_bundle(bundle / "src", {}, None, shown_root=bundle)
+    assert told(found) == [("src/databricks.yml", 0, "cannot be read: No such file or directory")]
+
+
 def test_a_bundle_is_read_with_its_included_files_and_what_stands_for_something_put_in(bundle):
     found = read(bundle)
     assert told(found) == []

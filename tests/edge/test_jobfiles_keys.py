@@ -243,7 +243,11 @@ WRONG_TRIGGERS = {
     ),
     "no unit": ("{periodic: {interval: 1}}", "'periodic' needs a 'unit'"),
     "no interval": ("{periodic: {unit: DAYS}}", "'periodic' needs an 'interval'"),
-    "never": ("{periodic: {interval: 0, unit: DAYS}}", "'interval' must be from 1 to 1000000000, found 0"),
+    "never": ("{periodic: {interval: 0, unit: DAYS}}", "'interval' must be from 1 to 11574, found 0"),
+    "in a year that calendars do not have": (
+        "{periodic: {interval: 1000000000, unit: WEEKS}}",
+        "'interval' must be from 1 to 1653, found 1000000000",
+    ),
     "no tables": ("{table_update: {table_names: []}}", "'table_update' needs 'table_names'"),
     "a table of no layer": ("{table_update: {table_names: [main.gold]}}", "there is no schema 'main'"),
     "a table of another catalog's": ("{table_update: {table_names: [a.b.c]}}", "there is no schema 'b'"),
@@ -284,6 +288,23 @@ WRONG_TRIGGERS = {
 def test_a_trigger_that_is_wrong_is_told_with_its_line(shop, case):
     text, what = WRONG_TRIGGERS[case]
     assert [(line, said) for line, said, _ in told(shop, f"{TASKS}triggers:\n  - {text}\n")] == [(3, what)]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "hint"),
+    [
+        ("{periodic: {interval: 1, unit: hours}}", "did you mean 'HOURS'?"),
+        ("{periodic: {interval: 1, unit: HOURS}, pause_status: paused}", "did you mean 'PAUSED'?"),
+        ("{schedule: {cron: 0 2 * * *, timezone_id: EUROPE/BERLIN}}", "did you mean 'Europe/Berlin'?"),
+    ],
+)
+def test_a_word_in_another_case_is_told_as_it_is_written(shop, trigger, hint):
+    assert [said[2] for said in told(shop, f"{TASKS}triggers:\n  - {trigger}\n")] == [hint]
+
+
+def test_a_condition_within_a_continuous_trigger_is_read_and_left_to_the_check_of_the_job(shop):
+    (trigger,) = job(shop, f"{TASKS}continuous: {{sql_condition: {{sql: SELECT 1}}}}\n").triggers
+    assert (trigger.condition.sql, trigger.kind) == ("SELECT 1", "continuous")
 
 
 def test_databricks_own_queries_and_warehouses_are_refused_with_what_to_write_instead(shop):
@@ -347,6 +368,15 @@ def test_what_is_left_out_of_a_job_is_as_usual(shop):
     plain = job(shop, TASKS)
     assert (plain.notifications, plain.compute, plain.health, plain.queue) == (None, None, (), Queue())
     assert (plain.max_concurrent_runs, plain.priority, plain.strict, plain.timeout_s) == (1, 0, False, 0.0)
+
+
+def test_a_parameter_knows_its_line_and_a_list_as_default_is_told_how_to_write_it(shop):
+    text = "parameters:\n  - {name: a, default: x}\n  - name: b\n    default: [x, y]\n" + TASKS
+    jobs, problems = read(shop, text)
+    assert [parameter.place.line for parameter in jobs[0].parameters] == [2, 3]
+    assert [(problem.line, problem.hint) for problem in problems] == [
+        (4, "with commas between the values, as in a run's: default: Oct,Nov")
+    ]
 
 
 def test_a_parameter_says_what_a_value_may_be(shop):
@@ -507,6 +537,8 @@ def test_a_loop_holds_a_task_and_its_inputs_are_a_list_or_a_reference(shop):
     assert isinstance(loop, ForEach)
     assert (loop.inputs, loop.concurrency) == ('["Oct", 1]', 4)
     assert (loop.task.task_key, loop.task.parameters, loop.task.max_retries) == ("one", {"m": "{{input}}"}, 2)
+    limited = task(shop, f"for_each_task: {{inputs: '[1]', {inner}}}, timeout_seconds: 5, max_retries: 2")
+    assert (limited.timeout_s, limited.max_retries) == (5.0, 2)
     as_list = task(shop, f"for_each_task: {{inputs: [Oct, {{a: 1}}, [2]], {inner}}}").action
     assert isinstance(as_list, ForEach)
     assert as_list.inputs == '["Oct", {"a": 1}, [2]]'
@@ -550,14 +582,6 @@ WRONG_TASKS = {
     "a condition that is tried again": (
         "condition_task: {op: EQUAL_TO, left: a, right: b}, max_retries: 2",
         "'max_retries' means nothing with 'condition_task'",
-    ),
-    "a loop that is tried again": (
-        "for_each_task: {inputs: '[1]', task: {task_key: b, sql: a.sql}}, max_retries: 2",
-        "'max_retries' means nothing with 'for_each_task'",
-    ),
-    "a loop with a timeout": (
-        "for_each_task: {inputs: '[1]', task: {task_key: b, sql: a.sql}}, timeout_seconds: 5",
-        "'timeout_seconds' means nothing with 'for_each_task'",
     ),
     "a loop in a loop": (
         (

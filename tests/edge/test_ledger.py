@@ -464,7 +464,7 @@ async def with_history(ledger, path):
         v.start_run(run_id, now_s=11.0)
         for task, _ in TASKS:
             key = v.begin_attempt(run_id, task, now_s=11.5)
-            stats = Stats(rows_in=2, rows_out=2, how="load 1 file")
+            stats = Stats(rows_in=2, rows_out=2, how="load 1 file", worked_ms=250.0)
             v.end_attempt(key, "committed", stats=stats, error=None, now_s=12.0)
             set_task(v, key, TaskState.TERMINATED, Result.SUCCESS)
         v.load(AttemptKey(run_id, "bronze", 1), FileLoad(old, 2, 1, 1), now_s=12.0)
@@ -542,8 +542,8 @@ def test_timings_count_from_when_the_first_file_was_seen(with_history):
         "landed": 0.0,
         "complete": 1000.0,
         "run started": 10000.0,
-        "bronze": 10500.0,
-        "silver": 10500.0,
-        "gold": 10500.0,
+        "bronze": 10750.0,
+        "silver": 10750.0,
+        "gold": 10750.0,
         "committed": 11000.0,
     }

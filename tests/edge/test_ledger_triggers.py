@@ -1,6 +1,7 @@
 """What the ledger keeps of triggers, as a real SQLite file."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -249,3 +250,32 @@ async def test_a_pause_on_request_stands_above_the_job_file(ledger, path):
 async def test_a_trigger_is_said_in_words(ledger, path, trigger, says):
     await ledger.transact(lambda _: None)
     assert asked(path, trigger)["triggers"][0]["says"] == says
+
+
+async def test_files_that_start_no_run_are_told_beside_the_triggers_that_bring_them(path, ledger):
+    signature = Signature(10, 1, 2, 3, 4)
+
+    def verbs(v):
+        for name, now_s in ((b"in/open.csv", 5.0), (b"in/later.csv", 6.0)):
+            v.add_waiting("shop", name, signature, reason="open for writing", now_s=now_s)
+        v.add_waiting("other", b"in/x.csv", signature, reason="open for writing", now_s=5.0)
+        arrival = Arrival("shop", b"in/a.csv", "a", signature, "moved", 100.0, 130.0, Facts())
+        first, again = v.add_version(arrival), v.add_version(replace(arrival, path=b"in/b.csv", content_hash="b"))
+        v.be_duplicate(again, of=first, reason="the same bytes")
+
+    await ledger.transact(verbs)
+    files = asked(path, Trigger(FileArrival("in"), "file_arrival"))["files"]
+    assert (files["incomplete"], files["oldest_incomplete"]["file"]) == (2, "in/open.csv")
+    assert files["last_not_taken"] == {
+        "file": "in/b.csv", "state": "duplicate", "reason": "the same bytes", "seen_at": "1970-01-01T00:01:40.000Z"
+    }  # fmt: skip
+    assert asked(path, Trigger(Periodic(60), "periodic"))["files"] is None
+
+
+async def test_a_time_trigger_without_another_time_is_over_unless_it_is_paused(path, ledger):
+    await ledger.transact(lambda v: (begun(v), begun(v, "schedule-2", next_fire_s=20.0)))
+    on = Schedule("0 0 2 * * ? 2020", CronSyntax.QUARTZ)
+    told = asked(path, Trigger(on, "schedule"), Trigger(on, "schedule-2"), Trigger(on, "schedule-3"))["triggers"]
+    assert [one["is_over"] for one in told] == [True, False, False]
+    (paused,) = asked(path, Trigger(on, "schedule", paused=True))["triggers"]
+    assert not paused["is_over"]

@@ -5,6 +5,8 @@ import sqlite3
 import pytest
 
 from landingd.edge.ledger import views
+from landingd.edge.ledger.views.alerts import alerts as waiting_alerts
+from landingd.model import utc
 from pastruns import T0_S, PastRuns
 
 
@@ -90,8 +92,38 @@ def test_a_loop_counts_its_iterations(past, db):
         past.task(run, f"each[{number}]", result, state=state, parent="each", input=f'"{number}"')
     loop, first, *_ = views.run(db, run)["tasks"]
     counts = {"concurrency": 2, "total": 4, "active": 1, "completed": 2, "succeeded": 1, "failed": 1}
-    assert loop["iterations"] == counts
+    assert loop["iterations"] == counts | {"errors": []}
     assert (first["parent"], first["input"], first["iterations"]) == ("each", "0", None)
+
+
+def test_a_loop_tells_its_commonest_errors(past, db):
+    run = past.run(result=None)
+    past.task(run, "each", "FAILED", concurrency=2)
+    for number, error in enumerate(["a", "disk full", "b", "disk full", "c", "b", "disk full", None]):
+        past.task(run, f"each[{number}]", "FAILED" if error else "CANCELED", parent="each", input="1", error=error)
+    loop, *_ = views.run(db, run)["tasks"]
+    assert loop["iterations"]["errors"] == [("disk full", 3), ("b", 2), ("a", 1)]
+
+
+def test_iterations_that_a_repair_no_longer_asks_for_are_not_counted(past, db):
+    run = past.run(repairs=1)
+    past.task(run, "each", concurrency=2)
+    for number, result in enumerate(["SUCCESS", "EXCLUDED", "EXCLUDED"]):
+        past.task(run, f"each[{number}]", result, parent="each", input="1")
+    loop, *_ = views.run(db, run)["tasks"]
+    assert (loop["iterations"]["total"], loop["iterations"]["completed"]) == (1, 1)
+
+
+def test_what_has_no_statements_is_done_when_it_ends_and_steps_stand_as_they_were_done(past, db):
+    run = past.run()
+    for key, worked_ms, (began, ended) in [("child", 0.0, (1, 9)), ("sql", 2500.0, (2, 5)), ("check", 0.0, (3, 4))]:
+        past.task(run, key)
+        past.attempt(run, key, 1, (began, ended), "committed", worked_ms=worked_ms)
+    steps = views.timings(db, run)
+    done = {step["step"]: step["since_landed_ms"] - steps[0]["since_landed_ms"] for step in steps}
+    assert list(done) == ["run started", "check", "sql", "child", "committed"]
+    assert (done["child"] - done["check"], done["sql"] - done["check"]) == (5000.0, 500.0)
+    assert done["committed"] == done["child"]
 
 
 def test_a_run_says_who_asked_for_it_and_for_which_tasks(past, db):
@@ -109,6 +141,16 @@ def test_the_queue_is_in_the_order_in_which_runs_start(past, db):
     going = past.run(result=None)
     assert [run["run_id"] for run in views.queued(db)] == [urgent, late]
     assert [run["run_id"] for run in views.under_way(db)] == [going]
+
+
+def test_an_alert_waits_as_long_as_its_destination_does(past, db):
+    for seq, (destination, next_try_s) in enumerate([("ops", 500.0), ("ops", 100.0), ("chat", 200.0)], 1):
+        past.put(
+            "alerts", seq=seq, channel="webhook", destination=destination, event_id=f"e{seq}", created_at_s=1.0,
+            next_try_s=next_try_s, payload="{}",
+        )  # fmt: skip
+    told = [(one["seq"], one["next_try_at"]) for one in waiting_alerts(db)]
+    assert told == [(1, utc(500.0)), (2, utc(500.0)), (3, utc(200.0))]
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------
@@ -191,6 +233,25 @@ def test_the_matrix_has_the_newest_runs_and_every_task_that_one_of_them_has(past
     assert [column["run_id"] for column in matrix["columns"]] == [2, 3]
     assert [task["task_key"] for task in matrix["tasks"]] == ["bronze", "new", "old"]
     assert (cells(matrix, "new"), cells(matrix, "old")) == ([None, "SUCCESS"], ["SUCCESS", None])
+
+
+def test_what_each_task_had_come_to_before_a_repair_is_kept_though_the_job_has_changed(past, db):
+    run = past.run(repairs=1)
+    for key in ("bronze", "gold", "added"):
+        past.task(run, key)
+    past.attempt(run, "bronze", 1, (1, 2), "committed")
+    past.attempt(run, "gold", 1, (20, 29), "committed", repair=1)
+    past.attempt(run, "added", 1, (20, 29), "committed", repair=1)
+    past.repair(run, 1, ["gold", "added"], 19)
+    for key, result in [("bronze", "SUCCESS"), ("gold", "CANCELED"), ("gone", "EXCLUDED")]:
+        past.earlier(run, 0, key, result)
+    matrix = views.matrix(db, "shop", 5)
+    assert [(task["task_key"], cells(matrix, task["task_key"])) for task in matrix["tasks"]] == [
+        ("bronze", ["SUCCESS", None]),
+        ("gold", ["CANCELED", "SUCCESS"]),
+        ("added", [None, "SUCCESS"]),
+        ("gone", ["EXCLUDED", None]),
+    ]
 
 
 @pytest.mark.parametrize(("outcome", "first"), [("failed", "FAILED"), ("committed", "SUCCESS")])

@@ -223,6 +223,37 @@ def test_a_credentials_directory_that_is_missing_is_an_error(config: Path, tmp_p
     assert text.endswith("CREDENTIALS_DIRECTORY names it, and there is no such directory")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "example"),
+    [
+        ("LANDINGD_MQTT__COMMANDS", "run", '["run", "pause"]'),
+        ("LANDINGD_ALERTS__DESTINATIONS", '{oncall = "json://s3cret"}', '{"oncall": "json://host/path"}'),
+    ],
+)
+def test_a_list_or_a_table_in_a_variable_is_json_and_the_variable_is_blamed(
+    config: Path, name: str, text: str, example: str
+):
+    assert refused(config, {name: text}) == f"environment: {name}: is no JSON\n  hint: for example {example}"
+
+
+def test_a_credential_that_is_no_json_is_blamed_too(config: Path, credentials: Path):
+    (credentials / "alerts__destinations").write_text("oncall: json://s3cret")
+    said = refused(config, {"CREDENTIALS_DIRECTORY": str(credentials)})
+    assert said.startswith(f"{credentials}: alerts__destinations: is no JSON")
+    assert "s3cret" not in said
+
+
+def test_a_wrong_item_of_a_list_is_looked_for_where_the_list_came_from(config: Path):
+    config.write_text('[mqtt]\nport = 1\ncommands = ["run", "fly"]\n')
+    assert refused(config).startswith(f"{config}:3: mqtt.commands.1: ")
+    said = refused(config, {"LANDINGD_MQTT__COMMANDS": '["fly"]'})
+    assert said.startswith("environment: LANDINGD_MQTT__COMMANDS: ")
+
+
+def test_a_destination_is_a_secret_even_where_a_table_should_be(config: Path):
+    assert "s3cret" not in refused(config, {"LANDINGD_ALERTS__DESTINATIONS": '"json://s3cret"'})
+
+
 # --- secrets ----------------------------------------------------------------------------------------------
 
 

@@ -147,6 +147,18 @@ async def test_a_script_that_fails_says_with_what_and_where_its_log_is(acting):
     assert lines[-1] == f"  log: {acting.tasks_dir / '7' / 'act-2.log'}"
 
 
+async def test_what_a_script_said_in_one_line_is_not_said_twice(acting):
+    outcome = await acting.act(acting.script("import sys; sys.exit('no rows')"))
+    log_file = acting.tasks_dir / "7" / "act-2.log"
+    assert outcome.error == f"shop/clean.py: exit code 1: no rows\n  log: {log_file}"
+
+
+async def test_a_folder_where_values_should_be_is_told_and_taken_away(acting):
+    outcome = await acting.act(acting.script("import os; os.mkdir(os.environ['LANDINGD_VALUES'])"))
+    assert outcome.error == "shop/clean.py: the file in LANDINGD_VALUES cannot be read: Is a directory"
+    assert [path.name for path in (acting.tasks_dir / "7").iterdir()] == ["act-2.log"]
+
+
 async def test_values_that_are_none_fail_it_for_good(acting):
     outcome = await acting.act(acting.script("import os; open(os.environ['LANDINGD_VALUES'], 'w').write('[1]')"))
     assert isinstance(outcome, Failed)
@@ -245,3 +257,12 @@ async def test_a_notebook_that_fails_says_in_which_cell_and_is_kept(acting):
     executed = acting.tasks_dir / "7" / "act-2.ipynb"
     assert outcome.error == f"shop/look.ipynb: cell 2: ValueError: no rows\n  log: {executed}"
     assert executed in set(executed.parent.iterdir())
+
+
+async def test_what_is_no_notebook_is_told_in_one_line(acting):
+    notebook = acting.notebook("a = 1")
+    notebook.file.write_text("hello")
+    outcome = await acting.act(notebook)
+    said = "nbformat.reader.NotJSONError: Notebook does not appear to be JSON: 'hello'"
+    log_file = acting.tasks_dir / "7" / "act-2.log"
+    assert outcome.error == f"shop/look.ipynb: exit code 1: {said}\n  log: {log_file}"

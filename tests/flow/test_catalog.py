@@ -190,7 +190,7 @@ def test_sql_that_is_no_sql_is_told_with_its_line(pipelines):
 @pytest.mark.parametrize(
     ("sql", "what"),
     [
-        ("SELECT 1 AS a; SELECT 2 AS b", "one SELECT; this file has 2"),
+        ("SELECT 1 AS a; SELECT 2 AS b", "one SELECT, found 2"),
         ("CREATE TABLE gold.t AS SELECT 1", "SELECT"),
         ("SELECT 1 AS a, 2 AS A", "column twice"),
         ("SELECT $nobody AS a", "$nobody"),
@@ -201,6 +201,21 @@ def test_sql_that_is_no_sql_is_told_with_its_line(pipelines):
 def test_a_table_is_made_by_one_select_that_can_be_computed(pipelines, sql, what):
     write(pipelines, task("gold", sql="gold", table="gold.t"), gold=sql)
     assert any(what in told for _, told, _ in problems(pipelines))
+
+
+@pytest.mark.parametrize(
+    ("sql", "what"),
+    [
+        ("DELETE FROM bronze.events", "sql_condition: must be a SELECT, and nothing else"),
+        ("SELECT 1; SELECT 2", "sql_condition: must be one SELECT, found 2 statements"),
+    ],
+)
+def test_a_condition_is_one_select_and_its_problem_says_so(pipelines, sql, what):
+    gate = f'triggers: [{{periodic: {{interval: 1, unit: HOURS}}, sql_condition: {{sql: "{sql}"}}}}]'
+    (pipelines / "gated").mkdir()
+    (pipelines / "gated" / "job.yml").write_text(f"{gate}\ntasks: [{{task_key: a, sql: a.sql}}]\n")
+    (pipelines / "gated" / "a.sql").write_text("SELECT 1")
+    assert problems(pipelines) == [("pipelines/gated/job.yml:1", what, None)]
 
 
 @pytest.mark.parametrize(

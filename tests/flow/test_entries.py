@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from landingd.core import lifecycle, runif
 from landingd.edge.ledger import Ledger, _connect
 from landingd.errors import RefusedError
-from landingd.flow import entries
+from landingd.flow import contexts, entries
 from landingd.model import (
     Canceled,
     Committed,
@@ -357,6 +357,15 @@ def test_a_key_is_accepted_once_and_gives_the_same_run():
         assert (again.run_id, again.known, first.known) == (first.run_id, True, False)
 
 
+def test_asked_for_again_a_run_that_has_ended_says_how():
+    with a_ledger() as ledger:
+        job = job_of(script("t"))
+        run_id = admit(ledger, job, "k").run_id
+        ledger.end_run(run_id, Result.FAILED, error="no", now_s=1001.0)
+        again = admit(ledger, job, "k")
+        assert (again.state, again.result) == (RunState.TERMINATED, Result.FAILED)
+
+
 def test_without_a_queue_a_run_that_finds_no_room_is_skipped_and_told():
     with a_ledger() as ledger:
         job = job_of(script("t"), queue=Queue(enabled=False))
@@ -431,6 +440,32 @@ def test_a_repair_that_somebody_else_made_meanwhile_is_noticed():
         run.end("a", Failed("x"))
         with pytest.raises(RefusedError, match="latest repair of run 1 is 1, not 0"):
             run.repair(latest_repair_id=0)
+
+
+def test_what_a_repair_changes_was_kept_before_also_of_tasks_that_the_job_has_no_more():
+    with a_ledger() as ledger:
+        run = Run(ledger, job_of(script("a"), script("b", "a"), script("gone", "b", run_if=RunIf.ALL_FAILED))).start()
+        run.end("a")
+        assert entries.cancel(ledger, run.job, run.run_id, run.now_s, why="by hand")
+        run.end("b", Canceled())
+        run.job = job_of(script("a"), script("b", "a"), script("added", "b"))
+        run.repair()
+        kept = ledger._db.execute("SELECT repair, task_key, result FROM earlier_results ORDER BY task_key")
+        assert [tuple(row) for row in kept] == [(0, "a", "SUCCESS"), (0, "b", "CANCELED"), (0, "gone", "CANCELED")]
+        run.end("b")
+        run.end("added")
+        assert ledger.forget_runs([run.run_id], before_s=1e9) == [run.run_id]
+        assert ledger._db.execute("SELECT count(*) FROM earlier_results").fetchone()[0] == 0
+
+
+def test_that_rows_of_an_output_were_left_out_is_known_to_the_tasks_behind_it():
+    with a_ledger() as ledger:
+        run = Run(ledger, job_of(script("cut"), script("whole"))).start()
+        run.end("cut", Committed(Stats(output=Output(rows=({"n": 1},), rows_cut=True))))
+        run.end("whole", Committed(Stats(output=Output(rows=({"n": 1},)))))
+        rows = {task.task_key: task for task in ledger.tasks(run.run_id)}
+        assert [contexts._upstream(rows[key]).rows_cut for key in ("cut", "whole")] == [True, False]
+        assert rows["whole"].output == '{"rows": [{"n": 1}]}'
 
 
 def test_a_task_of_a_canceled_run_that_committed_all_the_same_is_a_success():

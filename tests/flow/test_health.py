@@ -7,9 +7,13 @@ import pytest
 import structlog
 
 from bookkeeping import Clock, arrival, job, looked_up, table
+from landingd.core import health as core_health
+from landingd.core.health import Going, Seen
+from landingd.core.lifecycle import Decision
 from landingd.edge.ledger import LedgerThread, views
 from landingd.edge.ledger.tasks import TaskEntry
 from landingd.edge.ledger.views.alerts import alerts, health
+from landingd.flow import alerting, unhealthy
 from landingd.flow.health import Health
 from landingd.model import (
     FileLoad,
@@ -19,6 +23,7 @@ from landingd.model import (
     NotifyOn,
     Result,
     RunRequest,
+    TaskState,
     TriggerType,
 )
 
@@ -118,6 +123,56 @@ async def test_a_task_that_takes_too_long_is_told_to_whom_the_task_names(place):
     assert payload["health"]["metric"] == "RUN_DURATION_SECONDS"
     assert payload["task"]["attempt"] == 1
     assert payload["run"]["run_id"] == run_id
+
+
+async def test_what_takes_too_long_and_ends_between_two_looks_is_told_at_its_end(place):
+    shop = job(table("silver", health=LONG, notifications=EVERYTHING), health=LONG, notifications=EVERYTHING)
+    watching = place.health(shop)
+    run_id = await place.run("one")
+    key = await place.ledger.transact(lambda ledger: ledger.begin_attempt(run_id, "silver", now_s=place.clock()))
+    await place.looks(watching)
+    place.clock.pass_s(61.0)
+
+    def ends(ledger):
+        done = Decision(TaskState.TERMINATED, Result.SUCCESS)
+        alerting.task_ended(ledger, shop, key, done, place.clock())
+        ledger.end_run(run_id, Result.SUCCESS, error=None, now_s=place.clock())
+        alerting.run_ended(ledger, shop, run_id, place.clock())
+
+    await place.ledger.transact(ends)
+    late = "jobs.on_duration_warning_threshold_exceeded"
+    assert [alert for alert in place.alerts() if alert[0] == late] == [(late, run_id, "silver"), (late, run_id, None)]
+    assert place.events() == ["job_unhealthy", "job_unhealthy"]
+    assert await place.looks(watching, for_s=20) == ["forget", "forget"]
+
+
+async def test_what_a_look_has_told_is_not_told_again_at_the_end(place):
+    shop = job(table("silver"), health=LONG, notifications=EVERYTHING)
+    run_id = await place.run("one")
+    assert await place.looks(place.health(shop), for_s=100) == ["tell"]
+    await place.ledger.transact(lambda ledger: alerting.run_ended(ledger, shop, ended(ledger, run_id, place), 10_200.0))
+    assert place.events() == ["job_unhealthy"]
+
+
+async def test_a_look_that_is_written_down_after_the_end_tells_nothing_twice(place):
+    shop = job(table("silver"), health=LONG, notifications=EVERYTHING)
+    run_id = await place.run("one")
+    place.clock.pass_s(61.0)
+    seen = Seen((Going(run_id, 0, 10_000.0),))
+    changes = core_health.decide(shop, seen, {}, place.clock())  # while it goes on
+
+    def ends_first(ledger):
+        alerting.run_ended(ledger, shop, ended(ledger, run_id, place), place.clock())
+        unhealthy.record(ledger, shop, changes, place.clock())
+
+    await place.ledger.transact(ends_first)
+    assert [change.step.value for change in changes] == ["tell"]
+    assert place.events() == ["job_unhealthy"]
+
+
+def ended(ledger, run_id, place):
+    ledger.end_run(run_id, Result.SUCCESS, error=None, now_s=place.clock())
+    return run_id
 
 
 async def test_a_restart_tells_nothing_again(place):

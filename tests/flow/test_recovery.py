@@ -2,6 +2,7 @@
 
 import pytest
 
+import invariants
 from bookkeeping import LARGE, Clock, arrival, bronze, job, looked_up, table
 from landingd.core.isolate import DEATHS_MAX
 from landingd.core.lifecycle import CRASHES_MAX
@@ -163,6 +164,22 @@ async def test_tasks_that_the_warehouse_has_and_a_ledger_that_lost_its_last_comm
     assert await recover(books, engine, Catalog((JOB,))) == 2
     assert [(key, result) for key, _, result, _, _ in tasks(path)] == [("bronze", "SUCCESS"), ("silver", "SUCCESS")]
     assert looked_up(path, "SELECT result FROM runs") == [("SUCCESS",)]
+
+
+async def test_attempts_are_numbered_without_a_gap_though_the_ledger_lost_those_before_the_one_that_committed(
+    books, engine, path
+):
+    started = await begin(books)
+    await commit(engine, started.begun[0])
+    await commit(engine, AttemptKey(1, "silver", 3))
+    assert await recover(books, engine, Catalog((JOB,))) == 2
+    assert attempts(path) == [
+        ("bronze", 1, "committed"),
+        ("silver", 1, "died"),
+        ("silver", 2, "died"),
+        ("silver", 3, "committed"),
+    ]
+    assert invariants.broken(path, at_rest=False) == []
 
 
 async def _forget_since_the_run_was_formed(books):

@@ -26,6 +26,7 @@ from landingd.flow.entries import Later
 from landingd.flow.preparing import Preparer
 from landingd.flow.recovery import recover
 from landingd.flow.runner import Runner
+from landingd.flow.subruns import WAITED_TOO_LONG
 from landingd.model import (
     Canceled,
     Committed,
@@ -338,6 +339,20 @@ async def test_a_task_that_waits_too_long_for_a_run_times_out_and_the_run_is_can
     await house.live_until_all_is_done()
     assert house.runs() == {1: "FAILED", 2: "CANCELED"}
     assert house.tasks(1) == {"call": "TIMEDOUT", "after": "UPSTREAM_FAILED"}
+    assert house.rows("SELECT error FROM runs WHERE run_id = 2") == [(WAITED_TOO_LONG,)]
+
+
+async def test_a_task_that_has_waited_too_long_has_timed_out_though_the_process_died_before_it_ended(house):
+    """Its run is canceled already, and a task that may be tried again after a timeout is."""
+    await a_parent_and_its_child(house)
+    late = "timeout_seconds: 60, retry_on_timeout: true, max_retries: 1, run_job_task:"
+    await house.define(parent=PARENT.replace("run_job_task:", late))
+    await house.restart()
+    await house.books.cancel(2, why=WAITED_TOO_LONG)
+    await house.live_until_all_is_done()
+    assert house.runs() == {1: "SUCCESS", 2: "CANCELED", 3: "SUCCESS"}
+    outcomes = house.rows("SELECT outcome FROM attempts WHERE task_key = 'call' ORDER BY attempt")
+    assert outcomes == [("interrupted",), ("timed out",), ("committed",)]
 
 
 async def test_a_run_that_is_being_broken_off_starts_no_other_one(house):

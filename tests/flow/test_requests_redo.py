@@ -6,12 +6,12 @@ import pytest
 
 from bookkeeping import Clock, arrival, job, looked_up
 from landingd.core.redo import Asked, Verb
-from landingd.edge.ledger import LedgerThread
+from landingd.edge.ledger import LedgerThread, SegmentVersion
 from landingd.errors import NotFoundError, RefusedError
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog
 from landingd.flow.redo import Redo, asked_of, time_of
-from landingd.model import Committed, FileLoad, Stats
+from landingd.model import Committed, Facts, FileLoad, Segment, Signature, Stats
 
 SHOP, OTHER = job(), job(name="other")
 
@@ -40,6 +40,22 @@ class Desk:
 
     async def land(self, *paths, name="shop"):
         await self.books.accept([arrival(path, content=f"{path!r} {name}", name=name) for path in paths])
+
+    async def grow(self, path, *lengths):
+        """A growing file of which stretches of so many bytes are entered; returns its generation."""
+
+        def enter(ledger):
+            tail = ledger.begin_tail("shop", path, Signature(100, 1, 2, 3, 4), now_s=1000.0)
+            start = 0
+            for length in lengths:
+                segment = Segment(tail.tail_id, start, start + length)
+                facts, seen = Facts(records=2, segment=segment), Signature(length, 1, 2, 3, 4)
+                version = SegmentVersion(segment, f"{path!r} {start}", seen, facts, "whole lines", ("bronze",))
+                ledger.add_segment(tail, version, now_s=1000.0)
+                start += length
+            return tail
+
+        return await self.ledger.transact(enter)
 
     async def run(self, *, quarantined=(), rejected=()):
         for each in (SHOP, OTHER):
@@ -90,6 +106,23 @@ async def test_one_request_is_one_run_for_each_job(desk):
         (ids[0], 2, "reload"),
         (ids[1], 3, "reload"),
     ]
+
+
+async def test_the_path_of_a_file_that_grows_means_all_that_is_left_of_it(desk):
+    gone = await desk.grow(b"in/app.log", 10, 20)
+    await desk.run()
+    await desk.ledger.transact(lambda ledger: ledger.lose_tail(gone, now_s=1000.0))
+    await desk.grow(b"in/app.log", 5, 5, 5)
+    await desk.run(rejected={4})
+    assert chosen(await desk.ask(Verb.REQUEUE, "app.log", dry_run=True)) == [(4, "reload")]
+    assert [one for one, _ in chosen(await desk.ask(Verb.UNLOAD, "app.log", dry_run=True))] == [1, 2, 3, 4, 5]
+    answer = await desk.ask(Verb.REPLAY, "app.log")
+    assert chosen(answer) == [(3, "reload"), (4, "reload"), (5, "reload")]
+    assert (answer["refused"], answer["left_out"], len(answer["runs"])) == (0, 2, 1)
+    await desk.run()
+    run_id = answer["runs"][0]["run_id"]
+    assert desk.rows(f"SELECT file_id FROM loads WHERE run_id = {run_id}") == [(3,), (4,), (5,)]
+    assert chosen(await desk.ask(Verb.REPLAY, "#5", dry_run=True)) == [(5, "reload")]
 
 
 async def test_a_job_that_is_named_keeps_the_others_out(desk):

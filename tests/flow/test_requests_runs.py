@@ -8,7 +8,7 @@ from landingd.errors import NotFoundError, RefusedError
 from landingd.flow import answers
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog
-from landingd.flow.entries import Started
+from landingd.flow.entries import Started, ending
 from landingd.flow.requests_runs import RunRequests
 from landingd.model import Committed, Failed, Parameter, Queue, Stats, Widget
 
@@ -104,6 +104,8 @@ async def test_a_run_that_may_not_wait_is_skipped_and_says_so(desk):
         ({"only": "gold"}, RefusedError, ["only", "list"]),
         ({"only": ["golf"]}, RefusedError, ["golf"]),
         ({"queue": "no"}, RefusedError, ["queue", "true or false"]),
+        ({"paramters": {"month": "Nov"}}, RefusedError, ["paramters", "did you mean 'parameters'"]),
+        ({"job": None}, RefusedError, ["job", "name"]),
     ],
 )
 async def test_what_cannot_be_started_is_refused_and_leaves_no_run(desk, asked, error, words):
@@ -140,6 +142,8 @@ async def test_named_tasks_of_a_run_that_went_well_run_again_with_other_values(d
     ("asked", "error", "words"),
     [
         ({"run_id": 99}, NotFoundError, ["99"]),
+        ({"run_id": 1 << 63}, NotFoundError, [str(1 << 63)]),
+        ({"run_id": "the last"}, RefusedError, ["run_id", "number"]),
         ({"latest_repair_id": 3}, RefusedError, ["latest repair"]),
         ({"tasks": ["gold"], "all_failed": True}, RefusedError, ["not both"]),
         ({"tasks": ["golf"]}, RefusedError, ["golf"]),
@@ -184,6 +188,14 @@ async def test_all_runs_of_a_job_are_canceled_or_only_those_that_wait(desk):
     assert await desk.requests.cancel_job({"job": "busy"}) == {"job": "busy", "runs": []}
     with pytest.raises(NotFoundError):
         await desk.requests.cancel_job({"job": "nobody"})
+
+
+async def test_thousands_of_runs_are_canceled_in_many_transactions_and_none_is_left_out(desk, monkeypatch):
+    monkeypatch.setattr(ending, "CANCELED_AT_ONCE", 2)
+    for _ in range(5):
+        await desk.start()
+    assert (await desk.requests.cancel_job({"job": "shop"}))["runs"] == [1, 2, 3, 4, 5]
+    assert {desk.run(run_id)["result"] for run_id in range(1, 6)} == {"CANCELED"}
 
 
 async def test_a_run_that_has_ended_cannot_be_canceled(desk):

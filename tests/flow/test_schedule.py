@@ -375,6 +375,51 @@ async def test_files_ask_whether_their_trigger_is_paused(day):
     assert day.woken == ["files"]
 
 
+async def test_a_pause_stays_with_what_the_trigger_says_when_others_are_put_before_it_or_taken_away(day):
+    at = [OnSchedule(f"0 0 {hour} * * ?", CronSyntax.QUARTZ) for hour in range(1, 5)]
+    await day.has(job(at[1], at[2], at[3]))
+    await day.schedule.pause("daily", "schedule-2", True)  # the one at three
+    day.dies()
+    await day.has(job(*at))
+    paused = {one["says"][11:12]: one["paused"] for one in day.told()["triggers"]}
+    assert paused == {"1": False, "2": False, "3": True, "4": False}
+    assert [entry["description"] for entry in day.told()["triggers"][2]["history"]][-1] == "paused on request"
+    await day.after(DAY_S)
+    assert sorted(day.times()) == ["03-01 02:00", "03-01 04:00", "03-02 01:00"]
+    await day.has(job(at[2], at[0]))
+    assert [one["paused"] for one in day.told()["triggers"]] == [True, False]
+
+
+async def test_a_pause_right_after_the_jobs_were_read_anew_is_of_the_trigger_that_has_the_name_now(day):
+    at = [OnSchedule(f"0 0 {hour} * * ?", CronSyntax.QUARTZ) for hour in range(1, 4)]
+    await day.has(job(at[1], at[2]))
+    await day.schedule.pause("daily", "schedule-2", True)  # the one at three
+    day.jobs = (job(*at),)
+    day.catalog = Catalog(day.jobs)
+    await day.schedule.pause("daily", "schedule-2", True)  # the one at two
+    await day.schedule.look()
+    assert [one["paused"] for one in day.told()["triggers"]] == [False, True, True]
+
+
+async def test_what_a_trigger_waits_with_is_not_lost_when_another_is_put_before_it(day):
+    waits = TableUpdate(("silver.a",), wait_after_last_change_s=60)
+    await day.has(job(waits))
+    await day.changes("silver.a")
+    await day.after()
+    await day.has(job(TableUpdate(("silver.b",)), waits))
+    await day.after(60)
+    assert [name for _, name, _, _ in day.runs()] == ["table_update-2"]
+
+
+async def test_resuming_a_job_says_nothing_of_a_trigger_that_stays_paused(day):
+    await day.has(job(AT_TWO, Periodic(60)))
+    await day.schedule.pause("daily", "schedule", True)
+    await day.schedule.pause("daily", None, True)
+    await day.schedule.pause("daily", None, False)
+    said = [[entry["description"] for entry in one["history"]] for one in day.told()["triggers"]]
+    assert ["resumed on request, with its job" in each for each in said] == [False, True]
+
+
 async def test_who_pauses_what_is_not_there_is_told_what_is(day):
     await day.has(job(AT_TWO))
     with pytest.raises(NotFoundError, match="no trigger 'shedule'") as refused:

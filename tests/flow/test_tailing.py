@@ -226,6 +226,19 @@ async def test_a_renamed_file_is_read_to_its_end_and_a_new_one_begun(logs):
     assert [state for _, state, _ in logs.states()] == ["finished", "growing"]
 
 
+async def test_a_file_begun_at_the_path_of_one_found_under_its_new_name_is_read_at_once_without_another_event(logs):
+    logs.append(HEADER + "1,a\n")
+    await logs.look()
+    logs.path().rename(logs.path("app.log.1"))
+    logs.append(HEADER + "2,b\n")
+    for name in (b"in/app.log.1", b"in/app.log"):  # all that the kernel says of it
+        logs.tailer.notice(name)
+    for _ in range(5):
+        logs.clock.pass_s(0.1)
+        await logs.tailer.look()
+    assert logs.lines() == ["1,a", "2,b"]
+
+
 async def test_the_last_line_of_a_rotated_file_needs_no_end(logs):
     logs.append(HEADER + "1,a\n2,b")
     await logs.look()

@@ -210,6 +210,12 @@ def test_before_the_first_start_the_verbs_say_that_there_is_nothing_yet(tmp_path
     assert not daemon.state.exists()
 
 
+def test_what_a_terminal_cannot_show_costs_its_look_and_not_the_answer(tmp_path: Path) -> None:
+    daemon = LandingdProcess(tmp_path / "base")
+    daemon.env = {**daemon.env, "PYTHONIOENCODING": "ascii"}
+    assert b"\\u2713 orders" in daemon.run("validate").stdout
+
+
 def test_watch_prints_what_the_broker_tells(tmp_path: Path, broker: Mosquitto) -> None:
     with LandingdProcess(tmp_path / "base", broker_port=broker.port) as daemon:
         daemon.until(lambda: daemon.cli("status")["broker"].startswith("connected"))
@@ -272,8 +278,11 @@ BAD = {
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """When each file was changed, and its size; a running daemon writes its ledger's log as it likes."""
     found = {}
     for path in [folder, *folder.rglob("*")]:
+        if path.name == "ledger.sqlite-wal":
+            continue
         status = path.lstat()
         found[str(path)] = (status.st_mtime_ns, status.st_ctime_ns, status.st_size)
     return found

@@ -1,6 +1,7 @@
 """Runs at the command line: asked for in parts, canceled, repaired, paused, filled in afterwards; and what is told."""
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -74,6 +75,23 @@ def slow_run(daemon: LandingdProcess) -> int:
     return run_id
 
 
+# --- who reads ---------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_of_a_pipe_that_leaves_is_told_apart_from_a_failure_and_nothing_is_said(
+    daemon: LandingdProcess,
+) -> None:
+    daemon.cli("run", "nightly")
+    for arguments in (["show", "1"], ["show", "1", "--json"], ["runs"]):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            [LANDINGD, *arguments], env=daemon.env, stdout=write, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+        os.close(write)
+        assert (done.returncode, done.stderr) == (141, b""), arguments
+
+
 # --- run and repair ---------------------------------------------------------------------------------------------
 
 
@@ -120,6 +138,9 @@ def test_what_cannot_be_done_is_one_line_with_a_hint(daemon: LandingdProcess) ->
     for arguments, exit_code, words in (
         (["run", "nightl"], 66, ["nightl", "nightly"]),
         (["run", "nightly", "-p", "month"], 65, ["month", "name=value"]),
+        (["run", "nightly", "-p", "month=\udcff"], 65, ["no text"]),
+        (["pause", "night\udcff"], 66, ["no job", "night"]),
+        (["run", "nightly", "-p", "month=Oct", "-p", "month=Nov"], 65, ["month", "two values", "Oct", "Nov"]),
         (["run", "nightly", "-p", "month=Dec"], 65, ["month", "Dec", "Oct"]),
         (["run", "nightly", "--only", "secnd"], 65, ["secnd"]),
         (["repair", "1"], 65, ["nothing to repair"]),

@@ -191,6 +191,7 @@ def test_a_loop_runs_its_task_for_each_input_two_at_a_time(tmp_path: Path) -> No
                 "completed": 3,
                 "succeeded": 3,
                 "failed": 0,
+                "errors": [],
             }
             each = [task(run, f"{loop}[{n}]") for n in range(3)]
             assert [one["input"] for one in each] == ["a", "b", "c"]

@@ -12,6 +12,7 @@ from landingd.core.redo import Asked
 from landingd.edge import landing
 from landingd.edge.ledger import Ledger
 from landingd.edge.logs import start_logging
+from landingd.flow import evaluating
 from landingd.flow.asked import trigger_of
 from landingd.flow.catalog import Catalog
 from landingd.flow.dispatch import Dispatch
@@ -82,6 +83,7 @@ async def set_paused_once(settings: Settings, job: str, trigger: str | None, *, 
         key = trigger_of(found, trigger)
 
         def record(ledger: Ledger) -> list[str]:
+            evaluating.begin(ledger, stores.catalog.jobs)
             ledger.set_paused(job, key or "", paused)
             return [each.key for each in found.triggers if is_paused(ledger, found, each)]
 

@@ -97,6 +97,11 @@ def _refusal(answer: bytes) -> LandingdError:
     return error
 
 
+def _part(name: str) -> str:
+    """A name as a part of a path, also one that is no text: nothing is called so, and the daemon says that."""
+    return quote(name, safe="", errors="surrogateescape")
+
+
 def _text(file: str) -> str:
     """A name that is no text cannot go over the socket and come back; as it is shown, it can."""
     return file if file.isprintable() else shown(os.fsencode(file))
@@ -133,7 +138,7 @@ class Asker:
     def matrix(self, job: str, limit: int) -> dict[str, Any]:
         """Tasks by the newest runs of a job."""
         if self.daemon.runs:
-            return dict(self.daemon.get(f"/v1/matrix/{quote(job)}", limit=limit))
+            return dict(self.daemon.get(f"/v1/matrix/{_part(job)}", limit=limit))
         return self._offline.matrix(job, limit)
 
     def queue(self) -> list[dict[str, Any]]:
@@ -147,7 +152,7 @@ class Asker:
     def triggers(self, job: str, limit: int) -> dict[str, Any]:
         """What starts a job, and what came of that."""
         if self.daemon.runs:
-            return dict(self.daemon.get(f"/v1/triggers/{quote(job)}", limit=limit))
+            return dict(self.daemon.get(f"/v1/triggers/{_part(job)}", limit=limit))
         return self._offline.triggers(job, limit)
 
     def alerts(self, limit: int) -> list[dict[str, Any]]:
@@ -156,13 +161,13 @@ class Asker:
 
     def backfill(self, backfill_id: str) -> dict[str, Any]:
         """How the runs of a backfill stand; it is the daemon that goes on with them."""
-        return dict(self.daemon.get(f"/v1/backfills/{quote(backfill_id)}"))
+        return dict(self.daemon.get(f"/v1/backfills/{_part(backfill_id)}"))
 
     def set_paused(self, job: str, trigger: str | None, *, paused: bool) -> dict[str, Any]:
         """Pause or resume a job or one of its triggers; without a daemon the next one finds it so."""
         if self.daemon.runs:
             verb = "pause" if paused else "resume"
-            return dict(self.daemon.post(f"/v1/jobs/{quote(job)}/{verb}", trigger=trigger))
+            return dict(self.daemon.post(f"/v1/jobs/{_part(job)}/{verb}", trigger=trigger))
         from landingd.cli.alone import alone, set_paused_once
 
         return alone(self.settings, set_paused_once(self.settings, job, trigger, paused=paused))
@@ -172,7 +177,7 @@ class Asker:
         if self.daemon.runs:
             if run_id is not None:
                 return dict(self.daemon.post(f"/v1/runs/{run_id}/cancel"))
-            return dict(self.daemon.post(f"/v1/jobs/{quote(str(job))}/cancel", queued_only=queued_only))
+            return dict(self.daemon.post(f"/v1/jobs/{_part(str(job))}/cancel", queued_only=queued_only))
         from landingd.cli.alone import alone, cancel_once
 
         return alone(self.settings, cancel_once(self.settings, run_id, job, queued_only=queued_only))
@@ -191,7 +196,7 @@ class Asker:
 
     def plan(self, job: str) -> dict[str, Any]:
         """What a run of a job would do now."""
-        return dict(self.daemon.get(f"/v1/plan/{quote(job)}") if self.daemon.runs else self._offline.plan(job))
+        return dict(self.daemon.get(f"/v1/plan/{_part(job)}") if self.daemon.runs else self._offline.plan(job))
 
     def census(self, job: str | None, *, rows: bool) -> dict[str, Any]:
         """Every file on disk against the ledger; with `rows` every row against the tables."""

@@ -29,6 +29,7 @@ Wait = Annotated[bool, typer.Option(help="Wait for the end; the exit code tells 
 RequestId = Annotated[str | None, typer.Option(help="The same request id gives the same run (an idempotency token).")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done; writes nothing.")]
 JobOption = Annotated[str | None, typer.Option("--job", help="Only for this job.")]
+RunId = Annotated[int, typer.Argument(min=0, max=(1 << 63) - 1)]
 OptionalJob = Annotated[str | None, typer.Argument()]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")]
 Parameter = Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value; may be repeated.")]
@@ -74,11 +75,13 @@ def asker() -> "Asker":
 
 def pairs(given: list[str] | None, option: str = "-p") -> dict[str, str]:
     """`name=value`, several times."""
-    found = {}
+    found: dict[str, str] = {}
     for pair in given or ():
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise RefusedError(f"{option} {pair}: must be name=value")
+        if found.get(name, value) != value:
+            raise RefusedError(f"{option} {name}: has two values, {found[name]!r} and {value!r}", hint="leave one out")
         found[name] = value
     return found
 

@@ -12,14 +12,14 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 MARKS: Mapping[str, tuple[str, str, str]] = {
     "SUCCESS": ("■", "green", "success"),
-    "SUCCESS_WITH_FAILURES": ("■", "yellow", "success with failures"),
+    "SUCCESS_WITH_FAILURES": ("▣", "yellow", "success with failures"),
     "FAILED": ("✗", "bold red", "failed"),
     "TIMEDOUT": ("T", "bold red", "timed out"),
     "CANCELED": ("C", "yellow", "canceled"),
     "UPSTREAM_FAILED": ("u", "yellow", "upstream failed"),
-    "UPSTREAM_CANCELED": ("u", "yellow", "upstream canceled"),
+    "UPSTREAM_CANCELED": ("c", "yellow", "upstream canceled"),
     "EXCLUDED": ("-", "dim", "left out"),
-    "DISABLED": ("-", "dim", "disabled"),
+    "DISABLED": ("d", "dim", "disabled"),
     "RUNNING": ("▶", "cyan", "running"),
     "WAITING_FOR_RETRY": ("↻", "yellow", "waits for its retry"),
     "PENDING": ("·", "cyan", "not begun"),
@@ -95,7 +95,8 @@ def _legend(answer: Mapping[str, Any], first: int, width: int) -> list[Text]:
         entries.append(("↻1", "bold", "repair of the run before it"))
     lines = printing.legend(entries, width)
     if first:
-        lines.append(Text(f"… {first:,} older columns do not fit; --json has them", style="dim"))
+        older = printing.counted(first, "older column")
+        lines += printing.legend([("…", "dim", f"{older}: no room"), ("--json", "dim", "has all")], width)
     return lines
 
 

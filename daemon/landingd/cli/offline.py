@@ -167,7 +167,7 @@ class Offline:
                 f"{self._settings.ledger_file}: no ledger yet",
                 hint=NO_STORE_HINT,
             )
-        with contextlib.closing(views.open_views(self._settings.ledger_file)) as db:
+        with views.one_moment(self._settings.ledger_file) as db:
             return read(db)
 
     @contextlib.contextmanager

@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 Answer = Mapping[str, Any]
+
+FOLDED_CHARS = 20
+"""The width down to which a column of text may be folded."""
 
 COLOURS = {
     "SUCCESS": "green",
@@ -68,6 +72,28 @@ def table(*columns: str, title: str | None = None) -> Table:
     return grid
 
 
+def fitted(grid: Table, width: int, *less: str) -> Table:
+    """Without columns for which a narrow terminal has no room: first those that hold nothing, then `less`, in order.
+
+    The last column is text, which may be folded. A number or a name that is cut into pieces says nothing.
+    """
+    empty = [str(column.header) for column in grid.columns[:-1] if not any(map(str, column.cells))]
+    for name in (*empty, *less):
+        if _needed(grid) <= width:
+            break
+        grid.columns = [column for column in grid.columns if column.header != name]
+    for at, column in enumerate(grid.columns):
+        column._index = at  # noqa: SLF001 -- rich measures a column by it, and has no way to take one away
+        column.no_wrap = column.no_wrap or column is not grid.columns[-1]
+    return grid
+
+
+def _needed(grid: Table) -> int:
+    """The columns that the table needs; its last one can do with a few."""
+    widths = [max(cell_len(str(cell)) for cell in (column.header, *column.cells)) for column in grid.columns]
+    return sum(widths[:-1]) + min(widths[-1], FOLDED_CHARS) + 2 * (len(widths) - 1)
+
+
 def word(word: str | None) -> Text:
     return Text(word or "", style=COLOURS.get(word or "", ""))
 
@@ -118,9 +144,14 @@ def since(value: str | None) -> str:
     return f"{ago_s:,.0f} s"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """So many of what is called this; `many` where that is not the same with an s."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def files(count: int) -> str:
     """So many files."""
-    return f"{count:,} file{'' if count == 1 else 's'}"
+    return counted(count, "file")
 
 
 def legend(entries: Sequence[tuple[str, str, str]], width: int) -> list[Text]:

@@ -61,6 +61,18 @@ def why(answer: Answer) -> None:
         out.print(f"  wanted by {', '.join(answer['jobs'])}; not taken in yet")
     for version in answer["versions"]:
         _version(version, out)
+    for tail in answer["tails"]:
+        _generation(tail, out)
+
+
+def _generation(tail: Answer, out: Console) -> None:
+    """A growing file, from its beginning until another one stands at its path."""
+    gone = "" if tail["is_on_disk"] else ", not on disk any more"
+    states = ", ".join(f"{count:,} {state}" for state, count in tail["segments"].items()) or "none"
+    out.print(
+        f"  generation {tail['generation']} for job {tail['job']}: {tail['state']}, read to byte {tail['offset']:,}"
+        f" (segments: {states}; {tail['rows_loaded']:,} rows loaded), since {printing.at(tail['began_at'])}{gone}"
+    )
 
 
 def _version(version: Answer, out: Console) -> None:

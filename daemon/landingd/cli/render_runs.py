@@ -1,7 +1,8 @@
 """Runs as a person reads them: the list, one of them whole, the queue, the matrix."""
 
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +17,11 @@ from landingd.cli.printing import Answer
 TASKS_MAX = 50
 """A run with more tasks is shown without those that succeeded."""
 ITERATIONS_MAX = 10
+ATTEMPTS_MAX = 3
+"""Of a task the first ones and the last ones: it may be tried again without end."""
 STEPS_MAX = 8
+VALUE_CHARS_MAX = 200
+"""Of a parameter's value: a loop's inputs may be 10,000."""
 
 
 def runs(answer: Sequence[Answer]) -> None:
@@ -35,7 +40,8 @@ def runs(answer: Sequence[Answer]) -> None:
             printing.took(one["duration_ms"]),
             Text(error[0] if error else "", overflow="ellipsis", no_wrap=True),
         )
-    printing.console().print(table)
+    out = printing.console()
+    out.print(printing.fitted(table, out.width, "trigger", "files", "state", "started (UTC)", "duration", "error"))
 
 
 def queue(answer: Sequence[Answer]) -> None:
@@ -55,7 +61,7 @@ def queue(answer: Sequence[Answer]) -> None:
             printing.since(one["queued_at"]),
             Text(one["waits_for"]),
         )
-    out.print(table)
+    out.print(printing.fitted(table, out.width, "trigger", "priority", "files", "queued for"))
 
 
 def matrix(answer: Answer) -> None:
@@ -100,23 +106,24 @@ def run(answer: Answer, *, every: bool = False) -> None:
     _head(answer, out)
     tasks = answer["tasks"] if every else _worth_a_line(answer["tasks"])
     if tasks:
-        out.print(_attempts(tasks))
+        grid = _attempts(tasks, every=every)
+        out.print(printing.fitted(grid, out.width, "rejected", "rows in", "rows out", "how", "duration"))
     if len(tasks) < len(answer["tasks"]):
-        out.print(f"  … and {len(answer['tasks']) - len(tasks):,} more tasks and iterations; --all shows them")
+        more = len(answer["tasks"]) - len(tasks)
+        left = printing.counted(more, "more task or iteration", "more tasks and iterations")
+        out.print(f"  … and {left}; --all shows them")
     _rows(answer["rows"], out)
     _expectations(answer["tasks"], out)
     for repair in answer["repair_history"]:
         _repair(repair, out)
-    for task in tasks:
-        if task["error"]:
-            out.print(f"[red]{escape(task['task_key'])}[/]: {escape(task['error'])}")
+    _errors(tasks, out)
     for line in gantt.chart(answer, width=min(out.width, 160), now_s=time.time()):
         out.print(line, no_wrap=True, overflow="crop")
     if not answer["repairs"]:
         timings(answer["timings"], out)
     if answer["files"]:
         render_files.files(answer["files"])
-    if answer["state"] == "TERMINATED" and answer["result"] not in {"SUCCESS", "SUCCESS_WITH_FAILURES"}:
+    if answer["state"] == "TERMINATED" and answer["result"] != "SUCCESS":
         out.print(f"after the cause is mended: [bold]landingd repair {answer['run_id']}[/]")
 
 
@@ -132,7 +139,7 @@ def _head(answer: Answer, out: Console) -> None:
     if answer["error"] and not answer["tasks"]:
         out.print(f"  {escape(answer['error'])}")
     if answer["parameters"]:
-        out.print("  parameters:", ", ".join(f"{k}={v}" for k, v in answer["parameters"].items()), markup=False)
+        out.print("  parameters:", _given(answer["parameters"]), markup=False)
 
 
 def _worth_a_line(tasks: Sequence[Answer]) -> list[Answer]:
@@ -150,10 +157,25 @@ def _worth_a_line(tasks: Sequence[Answer]) -> list[Answer]:
     return shown
 
 
-def _attempts(tasks: Sequence[Answer]) -> Table:
+def _errors(tasks: Sequence[Answer], out: Console) -> None:
+    """Each error once: all that a cancel has reached say the same."""
+    keys: dict[str, list[str]] = {}
+    for task in tasks:
+        if task["error"]:
+            keys.setdefault(task["error"], []).append(task["task_key"])
+    for error, same in keys.items():
+        more = f" and {len(same) - ITERATIONS_MAX:,} more" if len(same) > ITERATIONS_MAX else ""
+        out.print(f"[red]{escape(', '.join(same[:ITERATIONS_MAX]))}[/]{more}: {escape(error)}")
+
+
+def _attempts(tasks: Sequence[Answer], *, every: bool) -> Table:
     table = printing.table("task", "attempt>", "result", "rows in>", "rows out>", "rejected>", "duration>", "how")
     for task in tasks:
-        for cells in _lines(task):
+        lines = list(_lines(task))
+        left = 0 if every else len(lines) - 2 * ATTEMPTS_MAX
+        if left > 1:
+            lines[ATTEMPTS_MAX:-ATTEMPTS_MAX] = [("", "…", f"{left:,} more", "", "", "", "", "")]
+        for cells in lines:
             table.add_row(*cells)
     return table
 
@@ -183,29 +205,33 @@ def _how(task: Answer, attempt: Answer | None) -> Text:
     told = [attempt["how"]] if attempt and attempt["how"] else []
     if task["iterations"]:
         counts = task["iterations"]
-        told += [f"{counts['total']:,} iterations"] + [
+        told += [printing.counted(counts["total"], "iteration")] + [
             f"{counts[key]:,} {key}" for key in ("succeeded", "failed", "active") if counts[key]
         ]
     if task["parent"]:
         told.append(f"input {_short(task['input'])}")
     told += [f"is {output['condition']}"] if output.get("condition") else []
-    told += [f"run {output['run_id']}"] if output.get("run_id") else []
     told += (
         [", ".join(f"{k}={_short(v)}" for k, v in list(output["values"].items())[:5])] if output.get("values") else []
     )
+    told += ["more rows than are kept"] if output.get("rows_cut") else []
     told += [f"retry at {printing.at_s(task['retry_at'])}"] if task["retry_at"] else []
     told += [task["run_if"]] if task["run_if"] != "ALL_SUCCESS" and not task["attempts"] else []
     return Text(", ".join(told))
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else str(value)
-    return text if len(text) <= 40 else f"{text[:39]}…"
+def _given(parameters: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={_short(value, VALUE_CHARS_MAX)}" for name, value in parameters.items())
+
+
+def _short(value: Any, chars_max: int = 40) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
 
 
 def _repair(repair: Answer, out: Console) -> None:
     tasks = ", ".join(repair["tasks"][:ITERATIONS_MAX]) + (", ..." if len(repair["tasks"]) > ITERATIONS_MAX else "")
-    given = f" with {', '.join(f'{k}={v}' for k, v in repair['parameters'].items())}" if repair["parameters"] else ""
+    given = f" with {_given(repair['parameters'])}" if repair["parameters"] else ""
     out.print(
         Text(f"  repair {repair['repair']} at {printing.at_s(repair['requested_at'])}: {tasks}{given}: ")
         + printing.word(repair["result"] or "under way")
@@ -237,6 +263,6 @@ def timings(steps: Sequence[Answer], out: Console) -> None:
     if len(steps) > STEPS_MAX:
         steps = [step for step in steps if step["step"] in {"landed", "complete", "run started", "committed"}]
     told = [f"{step['step']} {step['since_landed_ms']:,.1f}" for step in steps]
-    if told:
+    if len(told) > 1:
         since = "the first file was seen" if steps[0]["step"] == "landed" else "the run started"
         out.print(Text.assemble(f"  {' → '.join(told)} ", (f"(ms since {since})", "dim")))

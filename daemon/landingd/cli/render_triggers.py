@@ -1,5 +1,6 @@
 """What starts runs, as a person reads it: triggers and what came of them, backfills; and alerts that wait."""
 
+import time
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.text import Text
 
 from landingd.cli import printing
 from landingd.cli.printing import Answer
+from landingd.model import utc
 
 VALUES_SHOWN = 20
 
@@ -23,21 +25,37 @@ def triggers(answer: Answer) -> None:
     table = printing.table("trigger", "starts a run", "", "last fired (UTC)", "next (UTC)")
     for one in answer["triggers"]:
         fired = one["last_triggered"]
-        retry = f"not before {printing.at_s(one['retry_at'])}" if one["retry_at"] and one["failures"] else ""
         table.add_row(
             one["trigger"],
             Text(one["says"]),
             printing.word("paused" if one["paused"] else "active"),
             printing.at_s(fired["timestamp"]) if fired else "",
-            printing.at_s(one["next_fire_time"]) or retry,
+            _next(one),
         )
     out.print(table)
     for one in answer["triggers"]:
         if one["paused_because"] and one["paused_because"] != answer["paused_because"]:
             out.print(Text(f"{one['trigger']}: {one['paused_because']}", style="yellow"))
         if one["failures"]:
-            out.print(Text(f"{one['trigger']}: {one['failures']} failed runs in a row", style="yellow"))
+            count = printing.counted(one["failures"], "failed run")
+            out.print(Text(f"{one['trigger']}: {count} in a row", style="yellow"))
     _history(answer, out)
+    if answer["files"]:
+        _files(answer["files"], out)
+
+
+def _files(files: Answer, out: Console) -> None:
+    """Files that start no run, and why: a trigger that has nothing to take has nothing to say."""
+    oldest, last = files["oldest_incomplete"], files["last_not_taken"]
+    if oldest:
+        count = printing.counted(files["incomplete"], "file is", "files are")
+        since = printing.since(oldest["seen_at"])
+        out.print(Text(f"{count} not complete yet; for {since} {oldest['file']}: {oldest['reason']}"))
+    if last:
+        at = printing.at_s(last["seen_at"])
+        out.print(Text(f"last file that started no run, {at}: {last['file']}: {last['state']}: {last['reason']}"))
+    if oldest or last:
+        out.print("one file's story: landingd why FILE", style="dim")
 
 
 def _history(answer: Answer, out: Console) -> None:
@@ -54,9 +72,17 @@ def _history(answer: Answer, out: Console) -> None:
             printing.word(entry["outcome"]),
             printing.number(entry["times"]) if entry["times"] > 1 else "",
             str(entry["run_id"] or ""),
-            Text(entry["description"]),
+            Text(entry["description"].partition("\n")[0]),
         )
     out.print(table)
+
+
+def _next(one: Answer) -> str:
+    if one["next_fire_time"]:
+        return printing.at_s(one["next_fire_time"])
+    if one["retry_at"] and one["failures"] and one["retry_at"] > str(utc(time.time())):
+        return f"not before {printing.at_s(one['retry_at'])}"
+    return "never again" if one["is_over"] else ""
 
 
 def tested(answer: Answer) -> None:
@@ -74,7 +100,9 @@ def alerts(answer: Sequence[Answer]) -> None:
         out.print("nothing waits to be sent")
         return
     table = printing.table("event", "about", "to", "for>", "tries>", "next try (UTC)", "why not yet")
+    first: dict[tuple[str, str], int] = {}
     for one in answer:
+        before = first.setdefault((one["channel"], one["destination"]), one["seq"]) != one["seq"]
         about = [one["job"], f"run {one['run_id']}" if one["run_id"] else None, one["task_key"]]
         table.add_row(
             one["event_type"] or "",
@@ -83,7 +111,7 @@ def alerts(answer: Sequence[Answer]) -> None:
             printing.since(one["created_at"]),
             str(one["tries"]),
             printing.at_s(one["next_try_at"]),
-            Text(one["error"] or ""),
+            Text(one["error"] or ("comes after those before it" if before else "")),
         )
     out.print(table)
 

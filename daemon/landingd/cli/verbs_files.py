@@ -1,16 +1,13 @@
 """Verbs about files."""
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from landingd.cli import common
 from landingd.cli.common import FILES, DryRun, JobOption, Json, Limit, OptionalJob, RequestId, Wait, app
 from landingd.errors import RefusedError
-
-if TYPE_CHECKING:
-    from landingd.core.redo import Asked
 
 _A_FILE = "A path (below the landing root or absolute), its end, or an id (#17)."
 Files = Annotated[list[str], typer.Argument(help=_A_FILE)]
@@ -69,10 +66,7 @@ def unload(
     json: Json = False,
 ) -> None:
     """Take the rows of files out of every table; the files stay, and replay brings the rows back."""
-    from landingd.core.redo import Asked, Verb
-
-    asked = Asked(Verb.UNLOAD, _named(file), job, dry_run=dry_run, request_id=request_id)
-    _redo(asked, wait=wait, json=json)
+    _redo("unload", file, job=job, dry_run=dry_run, request_id=request_id, wait=wait, json=json)
 
 
 @app.command(rich_help_panel=FILES)
@@ -88,10 +82,8 @@ def replay(
     json: Json = False,
 ) -> None:
     """Load files anew, from where they lie or from the archive; their old rows leave in the same transaction."""
-    from landingd.core.redo import Asked, Verb
-
-    asked = Asked(Verb.REPLAY, _named(file), job, since, failed=failed, dry_run=dry_run, request_id=request_id)
-    _redo(asked, wait=wait, json=json)
+    chosen = {"since": since, "failed": failed, "job": job}
+    _redo("replay", file, **chosen, dry_run=dry_run, request_id=request_id, wait=wait, json=json)
 
 
 @app.command(rich_help_panel=FILES)
@@ -105,10 +97,7 @@ def requeue(
     json: Json = False,
 ) -> None:
     """After a fix: load what was quarantined, and files with rejected or quarantined rows; all of them, or these."""
-    from landingd.core.redo import Asked, Verb
-
-    asked = Asked(Verb.REQUEUE, _named(file), job, dry_run=dry_run, request_id=request_id)
-    _redo(asked, wait=wait, json=json)
+    _redo("requeue", file, job=job, dry_run=dry_run, request_id=request_id, wait=wait, json=json)
 
 
 def _named(given: list[str] | None) -> tuple[str, ...]:
@@ -122,14 +111,16 @@ def _absolute(file: str, root: str) -> str:
     return path if path.startswith(f"{root}/") and os.path.lexists(file) else file
 
 
-def _redo(asked: "Asked", *, wait: bool, json: bool) -> None:
+def _redo(verb: str, files: list[str] | None, *, wait: bool, json: bool, **asked: Any) -> None:
+    """Ask for it, and tell what it comes to. `asked`: the options that are the request's own; see Asked."""
     from landingd.cli import printing, render_files, render_runs, waiting
+    from landingd.core.redo import Asked, Verb
 
     asker = common.asker()
-    answer = asker.redo(asked)
+    answer = asker.redo(Asked(Verb(verb), _named(files), **asked))
     ended = [waiting.for_run(asker, run["run_id"], quiet=json) for run in answer["runs"]] if wait else []
     if json:
-        printing.as_json(answer | {"ended": ended} if wait and not asked.dry_run else answer)
+        printing.as_json(answer | {"ended": ended} if wait and not answer["dry_run"] else answer)
     else:
         render_files.redone(answer)
         for one in ended:

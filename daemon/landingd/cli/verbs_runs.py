@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from landingd.cli import common
-from landingd.cli.common import RUNS, DryRun, Json, Limit, OptionalJob, Parameter, RequestId, Wait, app
+from landingd.cli.common import RUNS, DryRun, Json, Limit, OptionalJob, Parameter, RequestId, RunId, Wait, app
 from landingd.errors import RefusedError
 
 
@@ -44,9 +44,12 @@ def run(
 
 @app.command(rich_help_panel=RUNS)
 def repair(
-    run_id: int,
+    run_id: RunId,
     *,
-    task: Annotated[list[str] | None, typer.Option("--task", help="A task that is to run again; repeatable.")] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="A task that is to run again, or an iteration: 'each[2]'; repeatable."),
+    ] = None,
     all_failed: Annotated[bool, typer.Option("--all-failed", help="Every task that failed or was skipped.")] = False,
     dependents: Annotated[bool, typer.Option("--dependents", help="Also what is behind them.")] = False,
     latest_repair_id: Annotated[
@@ -87,7 +90,7 @@ def repair(
 
 @app.command(rich_help_panel=RUNS)
 def cancel(
-    run_id: Annotated[int | None, typer.Argument()] = None,
+    run_id: Annotated[int | None, typer.Argument(min=0, max=(1 << 63) - 1)] = None,
     *,
     job: Annotated[str | None, typer.Option("--job", help="All open runs of this job.")] = None,
     queued_only: Annotated[bool, typer.Option("--queued-only", help="With --job: only those that wait.")] = False,
@@ -165,7 +168,7 @@ def runs(
 
 @app.command(rich_help_panel=RUNS)
 def show(
-    run_id: int,
+    run_id: RunId,
     every: Annotated[bool, typer.Option("--all", "-a", help="Every task and iteration, however many.")] = False,
     json: Json = False,
 ) -> None:

@@ -35,7 +35,9 @@ def refusal(job: Job, request: RunRequest, *, active: int, queued: int) -> Refus
         return None
     may_wait = job.queue.enabled if request.queue is None else request.queue
     if not may_wait:
-        what = f"{active + queued} of {job.max_concurrent_runs} runs are active, and queue.enabled is false"
+        room = f"{active} of {job.max_concurrent_runs} runs are active" + (f" and {queued} queued" if queued else "")
+        why = "the request was not to wait" if request.queue is False else "queue.enabled is false"
+        what = f"{room}, and {why}"
         return Refusal(Result.MAXIMUM_CONCURRENT_RUNS_REACHED, what)
     if queued >= job.queue.max_length and request.trigger_type not in _BOUNDED_BY_THEMSELVES:
         what = f"{queued} runs wait already (queue.max_length)"

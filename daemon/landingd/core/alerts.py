@@ -87,8 +87,11 @@ def event_of(result: Result) -> NotifyOn | None:
 def task_of(job: Job, task_key: str) -> Task | None:
     """The task of that key; of an iteration (`loop[3]`) the one that its loop repeats; None: there is none any more."""
     name, bracket, _ = task_key.partition("[")
-    task = next((t for t in job.tasks if t.task_key == name), None)
-    if not bracket or task is None:
+    try:
+        task = job.task(name)
+    except KeyError:
+        return None
+    if not bracket:
         return task
     return task.action.task if isinstance(task.action, ForEach) else None
 
@@ -199,7 +202,8 @@ def alert(
     """The JSON object of an alert, of bounded size; its `event_id` is made from what happened."""
     has_failed = event is NotifyOn.FAILURE
     will_retry = task is not None and task.retry_at_s is not None
-    can_repair = has_failed and not will_retry and run is not None and not _is_skipped(run)
+    has_failures = task is None and run is not None and run.result is Result.SUCCESS_WITH_FAILURES
+    can_repair = (has_failed or has_failures) and not will_retry and run is not None and not _is_skipped(run)
     error = task.error if task else run.error if run else None
     return {
         "event_id": _event_id(event, job, run=run, task=task, health=health),

@@ -260,7 +260,8 @@ def _meant(verb: str, given: dict[str, Any]) -> str:
 
 def _not_allowed(verb: str) -> Fault:
     if verb not in _VERBS:
-        return Fault(f"there is no verb '{verb}'", did_you_mean(verb, _VERBS), "unknown_verb")
+        hint = did_you_mean(verb, _VERBS) or f"the verbs are {', '.join(_VERBS)}"
+        return Fault(f"there is no verb '{verb}'", hint, "unknown_verb")
     return Fault(
         f"'{verb}' is not allowed over MQTT",
         "whoever runs this daemon can name it in its configuration, [mqtt] commands",

@@ -19,6 +19,8 @@ _ORDER = {
 DIGITS_MAX = 1000
 """Of an operand; a longer one is no number that anybody meant."""
 
+COMPARES_TEXT = "EQUAL_TO and NOT_EQUAL compare text"
+
 
 class NotANumberError(LandingdError):
     """An operand of a comparison by size is no number. Trying again cannot help. Exit code 65."""
@@ -39,8 +41,13 @@ def evaluate(op: ConditionOp, left: str, right: str) -> bool:
     strange = right if numbers[0] is not None else left
     raise NotANumberError(
         f"the condition {left!r} {sign} {right!r} compares numbers, and {strange!r} is none",
-        hint="EQUAL_TO and NOT_EQUAL compare text",
+        hint=COMPARES_TEXT,
     )
+
+
+def is_number(text: str) -> bool:
+    """Whether an operand can be compared by size."""
+    return _number(text) is not None
 
 
 def _number(text: str) -> Decimal | None:

@@ -211,6 +211,21 @@ def definition(trigger: Trigger) -> str:
     return f"{trigger.kind.value} {json.dumps([*said, condition])}"
 
 
+def renamed(known: Mapping[str, str], says: Mapping[str, str]) -> dict[str, str]:
+    """Old and new name of each trigger that has another one now, because others were put before it or taken away.
+
+    `known`: what each said, by the name that it had; `says`: what each says now. One that says something new is new.
+    """
+    gone = {name: said for name, said in known.items() if said and says.get(name) != said}
+    found: dict[str, str] = {}
+    for name, said in says.items():
+        before = None if known.get(name) == said else next((old for old, one in gone.items() if one == said), None)
+        if before is not None:
+            del gone[before]
+            found[before] = name
+    return found
+
+
 def fired(request: RunRequest, why: str) -> str:
     """Why there is a run for this request."""
     if "time_s" not in request.info:

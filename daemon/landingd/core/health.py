@@ -3,7 +3,7 @@
 A rule that is broken stays broken for hours, and is looked at every few seconds: the art is to tell it once. What was
 told is remembered in the ledger under a subject, and decided upon here.
 
-* A run or an attempt that takes too long is told once, while it is still going on.
+* A run or an attempt that takes too long is told once: while it is still going on, or at the latest at its end.
 * A backlog is told when its mean over ten minutes is too large, and again every thirty minutes (Databricks). Time
   before the first look counts as no backlog: what was there then is not known, and a daemon that starts into a heap of
   files, and loads them in a minute, has done well. So after a start a backlog is told late rather than wrongly.
@@ -132,17 +132,32 @@ def success_known_s(job: Job, known: Mapping[str, Known]) -> float:
 def decide(job: Job, seen: Seen, known: Mapping[str, Known], now_s: float) -> tuple[Change, ...]:
     """What is to be done, given what was found and what is remembered of the job."""
     look = _Look(job, seen, known, now_s)
+    _durations(look)
     for rule in job.health:
-        if rule.metric is HealthMetric.RUN_DURATION_SECONDS:
-            _duration(look, rule, [g for g in seen.going if g.task_key is None])
-        elif rule.metric is HealthMetric.NO_SUCCESS_WITHIN_SECONDS:
+        if rule.metric is HealthMetric.NO_SUCCESS_WITHIN_SECONDS:
             _no_success(look, rule)
-        else:
+        elif rule.metric in BACKLOG:
             _backlog(look, rule)
-    for task_key, rule in _task_rules(job):
-        _duration(look, rule, [g for g in seen.going if _is_of(g, task_key)])
     gone = [Change(Step.FORGET, subject) for subject in known if subject not in look.live]
     return (*look.changes, *gone)
+
+
+def too_long(job: Job, ended: Going, known: Mapping[str, Known], now_s: float) -> tuple[Change, ...]:
+    """What is to be told of a run or an attempt that ends now: it took too long, and no look has found it."""
+    look = _Look(job, Seen((ended,)), known, now_s)
+    task = alerts.task_of(job, ended.task_key) if ended.task_key is not None else None
+    for rule in task.health if task else job.health if ended.task_key is None else ():
+        if rule.metric is HealthMetric.RUN_DURATION_SECONDS:
+            _duration(look, rule, [ended])
+    return tuple(look.changes)
+
+
+def _durations(look: _Look) -> None:
+    for rule in look.job.health:
+        if rule.metric is HealthMetric.RUN_DURATION_SECONDS:
+            _duration(look, rule, [g for g in look.seen.going if g.task_key is None])
+    for task_key, rule in _task_rules(look.job):
+        _duration(look, rule, [g for g in look.seen.going if _is_of(g, task_key)])
 
 
 def _duration(look: _Look, rule: HealthRule, going: list[Going]) -> None:

@@ -94,9 +94,7 @@ def _of_job(prefix: str, job: str, allowed: frozenset[str]) -> dict[str, Payload
     """Its components by id. None of their words ends in another one, so no two jobs can have an id in common."""
     state = f"{prefix}/jobs/{job}/state"
     found: dict[str, Payload] = {
-        "problem": _reads(
-            "binary_sensor", state, f"{{{{ 'OFF' if {_STATE}.get('last_result') in {_WELL} else 'ON' }}}}"
-        )
+        "problem": _reads("binary_sensor", state, _PROBLEM)
         | {"name": f"{job} problem", "dev_cla": "problem", "json_attr_t": state, "json_attr_tpl": _ATTRIBUTES},
         "result": _reads("sensor", state, _value("last_result"))
         | {"name": f"{job} last run result", "dev_cla": "enum", "ops": RESULTS},
@@ -135,11 +133,14 @@ _STATE = "(value_json | default({}))"
 """The state of the job; of one that is gone the message is empty, and no JSON."""
 
 _WELL = [None, Result.SUCCESS.value, Result.SUCCESS_WITH_FAILURES.value]
+_PROBLEM = (
+    f"{{% set s = {_STATE} %}}{{{{ 'OFF' if s.get('last_result') in {_WELL} and not s.get('unhealthy') else 'ON' }}}}"
+)
 _SECONDS = f"{{% set ms = {_STATE}.get('last_duration_ms') %}}{{{{ ms / 1000 if ms is number else None }}}}"
 _ATTRIBUTES = (
     f"{{% set s = {_STATE} %}}"
     "{{ {'run_id': s.get('last_run'), 'ended_at': s.get('last_ended_at'), 'active_run': s.get('active_run'), "
-    f"'error': (s.get('last_error') or '')[:{ERROR_CHARS_MAX}]}} | to_json }}}}"
+    f"'error': (s.get('last_error') or '')[:{ERROR_CHARS_MAX}], 'unhealthy': s.get('unhealthy') or []}} | to_json }}}}"
 )
 
 

@@ -8,11 +8,12 @@ found before anything runs, each with its line.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from landingd.core import cron, graph, parameters, references, tailing
+from landingd.core import condition, cron, graph, parameters, references, tailing
 from landingd.core.cronfields import CronError
 from landingd.errors import Problem, did_you_mean
 from landingd.model import (
     Condition,
+    ConditionOp,
     Continuous,
     ForEach,
     HealthMetric,
@@ -74,7 +75,14 @@ def concerned(jobs: Sequence[Job], found: Iterable[Problem]) -> frozenset[str]:
 
 def of_job(job: Job) -> list[Problem]:
     """What of one job's fields does not go together."""
-    return [*_schedules(job), *_continuous(job), *_without_files(job), *_outcomes(job), *_loops(job)]
+    return [
+        *_schedules(job),
+        *_continuous(job),
+        *_without_files(job),
+        *_outcomes(job),
+        *_loops(job),
+        *_comparisons(job),
+    ]
 
 
 def _schedules(job: Job) -> Iterable[Problem]:
@@ -132,6 +140,17 @@ def _outcomes(job: Job) -> Iterable[Problem]:
                 yield _at(_said_at(task, key), what, "only a condition_task has an outcome; `run_if` is for the others")
 
 
+def _comparisons(job: Job) -> Iterable[Problem]:
+    """A comparison of numbers with what is none and no reference to one: it fails each time."""
+    for task in with_nested(job):
+        if not isinstance(task.action, Condition) or task.action.op in {ConditionOp.EQUAL_TO, ConditionOp.NOT_EQUAL}:
+            continue
+        for operand in (task.action.left, task.action.right):
+            if not parameters.holds_reference(operand) and not condition.is_number(operand):
+                what = f"task {task.task_key!r} compares numbers ({task.action.op.value}), and {operand!r} is none"
+                yield _at(task.place, what, condition.COMPARES_TEXT)
+
+
 def _loops(job: Job) -> Iterable[Problem]:
     for task in job.tasks:
         if not isinstance(task.action, ForEach):
@@ -165,16 +184,28 @@ def _unknown_jobs(job: Job, by_name: Mapping[str, Job]) -> Iterable[Problem]:
         if other is None:
             yield _unknown(task.place, f"task {task.task_key!r} runs", run.job, by_name)
             continue
-        declared = [parameter.name for parameter in other.parameters]
-        for name in run.job_parameters:
-            if name not in declared:
-                hint = did_you_mean(name, declared) or f"its parameters are {', '.join(declared) or 'none'}"
-                what = f"task {task.task_key!r} gives job {run.job!r} a parameter {name!r}, which it does not declare"
-                yield _at(task.place, what, hint)
+        yield from _given(task, run, other)
     for trigger, completion in _completions(job):
         for name in completion.jobs:
             if name not in by_name:
                 yield _unknown(trigger.place, "the trigger waits for", name, by_name)
+
+
+def _given(task: Task, run: RunJob, other: Job) -> Iterable[Problem]:
+    """The values that a task gives the job that it runs; what references stand for is known when it runs."""
+    declared = {parameter.name: parameter for parameter in other.parameters}
+    for name in run.job_parameters:
+        if name not in declared:
+            hint = did_you_mean(name, declared) or f"its parameters are {', '.join(declared) or 'none'}"
+            what = f"task {task.task_key!r} gives job {run.job!r} a parameter {name!r}, which it does not declare"
+            yield _at(task.place, what, hint)
+    if parameters.problems(other):
+        return  # told already, and nothing can be held against them
+    for name, parameter in declared.items():
+        value = run.job_parameters.get(name, parameter.default)
+        wrong = None if parameters.holds_reference(value) else parameters.fault(parameter, value)
+        if wrong is not None:
+            yield _at(task.place, f"task {task.task_key!r} runs job {run.job!r}: {wrong[0]}", wrong[1])
 
 
 def _unknown(place: Place, who: str, name: str, by_name: Mapping[str, Job]) -> Problem:

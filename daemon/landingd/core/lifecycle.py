@@ -23,6 +23,7 @@ from landingd.model import (
     Result,
     RunIf,
     RunState,
+    Stats,
     Task,
     TaskState,
     TimedOut,
@@ -171,15 +172,20 @@ def _after_failure(
     return Decision(TaskState.WAITING_FOR_RETRY, retry_at_s=retry_at_s, failures=failures, error=failure.error)
 
 
-def of_loop(results: Mapping[str, Result]) -> Decision:
-    """How a loop ends whose iterations have all ended so: well, if all of them did."""
+def of_loop(results: Mapping[str, Result], *, late_s: float | None = None) -> Outcome:
+    """What came of a loop whose iterations have all ended so: it went well, if all of them did.
+
+    `late_s`: its time was over after so long, and what had not ended then was broken off.
+    """
     bad = [key for key, result in results.items() if result in BAD]
     if not bad:
-        return Decision(TaskState.TERMINATED, Result.SUCCESS)
+        return Committed(Stats())
+    if late_s is not None:
+        return TimedOut(late_s)
     canceled = all(results[key] in {Result.CANCELED, Result.UPSTREAM_CANCELED} for key in bad)
     named = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
     error = f"{len(bad)} of {len(results)} iterations did not succeed: {named}"
-    return Decision(TaskState.TERMINATED, Result.CANCELED if canceled else Result.FAILED, error=error)
+    return Canceled(error) if canceled else Failed(error)
 
 
 def may_commit_together(tasks: Sequence[Task], statuses: Sequence[TaskStatus], *, n_bytes: int) -> bool:

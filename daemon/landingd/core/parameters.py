@@ -56,6 +56,8 @@ def check(parameter: Parameter, value: str) -> None:
 
 def fault(parameter: Parameter, value: str) -> Fault | None:
     """Why the parameter may not have this value; None: it may."""
+    if not _is_text(value):
+        return f"parameter {parameter.name!r} cannot be {value!r}: it is no text", "text in UTF-8"
     if not value and parameter.required:
         return f"parameter {parameter.name!r} needs a value", _may_be(parameter)
     if not value and not _is_closed(parameter):
@@ -81,8 +83,9 @@ def problems(job: Job) -> list[Problem]:
     """Every parameter whose definition contradicts itself, or that nobody would give a value."""
     found = ((parameter, *one) for parameter in job.parameters for one in _faults_of(parameter, job))
     return [
-        Problem(job.place.file, job.place.line, f"parameter {parameter.name!r}: {what}", hint)
+        Problem(place.file, place.line, f"parameter {parameter.name!r}: {what}", hint)
         for parameter, what, hint in found
+        for place in (parameter.place or job.place,)
     ]
 
 
@@ -103,6 +106,15 @@ def _why_not(parameter: Parameter, item: str) -> str | None:
     if parameter.pattern is not None and not re.fullmatch(parameter.pattern, item):
         return f"does not match {parameter.pattern!r}"
     return None
+
+
+def _is_text(value: str) -> bool:
+    r"""Half a character (JSON's "\ud800", a byte on a command line that is not UTF-8) cannot be kept and told."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _has_type(type_: ValueType, item: str) -> bool:

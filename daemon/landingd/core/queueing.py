@@ -1,4 +1,4 @@
-"""Say what a queued run waits for, in words: the same rules that let it start."""
+"""Say what a queued run waits for, in words: the same rules that let it start; and whose turn it is to write tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +20,28 @@ class UnderWay:
     run_id: int
     job: str
     has_files: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A run of a job, under way, that has tables of the job still to write."""
+
+    run_id: int
+    has_begun: bool
+    """It has begun one since it was queued or last repaired: it may be half way through."""
+
+
+def may_write(run: Writer, others: Sequence[Writer]) -> bool:
+    """Whether the run's table tasks may begin, beside the other runs of its job that have tables to write.
+
+    A run that has begun goes on; otherwise the oldest comes first. A repaired run may be older than one that has begun,
+    so age alone would let the two write side by side. Of several runs one may always go on: none waits for ever.
+    """
+    return all(_turn(run) < _turn(other) for other in others)
+
+
+def _turn(writer: Writer) -> tuple[bool, int]:
+    return not writer.has_begun, writer.run_id
 
 
 def waits_for(

@@ -54,6 +54,8 @@ class Version:
     """A version of another path with its bytes, for the same tasks, that is loaded or about to be."""
     is_left: bool = False
     """The run that had it has failed, and no other one is to do anything with it."""
+    is_segment: bool = False
+    """It is a stretch of a file that grows, and stands beside the others of its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +67,31 @@ class Choice:
     refused: str | None = None
 
 
-def choose_named(verb: Verb, versions: Sequence[Version]) -> list[Choice]:
-    """Of all versions of one path, by job, those that are meant when the file is named."""
+def choose_named(verb: Verb, versions: Sequence[Version]) -> tuple[list[Choice], int]:
+    """Of all versions of one path, by job, those that are meant when the file is named; how many are left out.
+
+    Where some of a job's can be done, those that cannot are left out; else the newest says why not.
+    """
     chosen: list[Choice] = []
+    left_out = 0
     for job in dict.fromkeys(v.job for v in versions):
-        here = [v for v in versions if v.job == job]
-        loaded = [v for v in here if v.state is FileState.LOADED]
-        standing = [v for v in here if v.is_complete and v.state is not FileState.REPLACED]
-        meant = loaded if verb is Verb.UNLOAD and loaded else (standing or here)[-1:]
-        chosen += [choose(verb, v) for v in meant]
-    return chosen
+        meant = [choose(verb, v) for v in _named(verb, [v for v in versions if v.job == job])]
+        possible = [choice for choice in meant if choice.refused is None] or meant[-1:]
+        chosen += possible
+        left_out += len(meant) - len(possible)
+    return chosen, left_out
+
+
+def _named(verb: Verb, versions: Sequence[Version]) -> Sequence[Version]:
+    """Of a job's versions of one path those that its name means: the newest, but of a file that grows every stretch."""
+    loaded = [v for v in versions if v.state is FileState.LOADED]
+    if verb is Verb.UNLOAD and loaded:
+        return loaded
+    standing = [v for v in versions if v.is_complete and v.state is not FileState.REPLACED] or versions
+    segments = [v for v in standing if v.is_segment]
+    if verb is Verb.REQUEUE:
+        segments = [v for v in segments if is_flawed(v)]
+    return segments if segments and standing[-1].is_segment else standing[-1:]
 
 
 def choose(verb: Verb, version: Version) -> Choice:

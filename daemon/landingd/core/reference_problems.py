@@ -42,7 +42,7 @@ def problems(job: Job) -> list[Problem]:
     """Every reference in the job, wherever one may stand, that could not be resolved at run time."""
     found: list[Problem] = []
     for parameter in job.parameters:
-        found += _told(parameter.default, _Where(job, None), job.place)
+        found += _told(parameter.default, _Where(job, None), parameter.place or job.place)
     for task in job.tasks:
         where = _Where(job, task)
         for place, text in _texts(task):

@@ -18,7 +18,7 @@ from landingd.core.reference_names import Reference
 from landingd.core.reference_names import names as names  # noqa: PLC0414 -- the same
 from landingd.core.reference_problems import problems as problems  # noqa: PLC0414 -- the same
 from landingd.errors import LandingdError
-from landingd.model import Action, Job, Notebook, Task
+from landingd.model import OUTPUT_BYTES_MAX, OUTPUT_ROWS_MAX, Action, Job, Notebook, Task
 
 Files = Sequence[str] | Callable[[], Sequence[str]]
 """Absolute paths as text, or who can say them: not every task asks, and a run may have many."""
@@ -64,6 +64,8 @@ class UpstreamContext:
     result_state: str | None
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])
     rows: Sequence[Mapping[str, Any]] = ()
+    rows_cut: bool = False
+    """There were more."""
     execution_count: int = 0
     error: str | None = None
 
@@ -220,8 +222,19 @@ def _task_value(names: tuple[str, ...], task: TaskContext) -> Any:
     return upstream.values[names[1]]
 
 
+def _rows(names: tuple[str, ...], task: TaskContext) -> Any:
+    """All of them: a loop over the first ones would leave out the others, and nobody would know."""
+    upstream = _upstream(names[0], task)
+    if upstream.rows_cut:
+        kept = f"{OUTPUT_ROWS_MAX:,} rows or {OUTPUT_BYTES_MAX >> 10} KiB"
+        raise _UnknownError(f"the task {names[0]!r} returned more than {kept}, the most that is kept of an output")
+    return list(upstream.rows)
+
+
 def _first_row(names: tuple[str, ...], task: TaskContext) -> Any:
     rows = _upstream(names[0], task).rows
+    if not rows and _upstream(names[0], task).rows_cut:
+        raise _UnknownError(f"the first row of the task {names[0]!r} is larger than {OUTPUT_BYTES_MAX >> 10} KiB")
     if not rows:
         raise _UnknownError(f"the task {names[0]!r} returned no rows")
     if len(names) == 1:
@@ -291,7 +304,7 @@ _OF_TASK: Mapping[str, Callable[[tuple[str, ...], RunContext, TaskContext], Any]
         run, names[0], _upstream(names[0], task).execution_count
     ),
     "tasks.<task>.execution_count": lambda names, _, task: _upstream(names[0], task).execution_count,
-    "tasks.<task>.output.rows": lambda names, _, task: list(_upstream(names[0], task).rows),
+    "tasks.<task>.output.rows": lambda names, _, task: _rows(names, task),
     "tasks.<task>.output.first_row": lambda names, _, task: _first_row(names, task),
     "tasks.<task>.output.first_row.<name>": lambda names, _, task: _first_row(names, task),
     "input": lambda _, __, task: _input((), task),

@@ -156,7 +156,7 @@ def _walk(tree: Any) -> Iterator[Tree]:
     stack = [tree]
     while stack:
         part = stack.pop()
-        if isinstance(part, Mapping):
+        if isinstance(part, dict):
             yield part
             stack.extend(part.values())
         elif isinstance(part, list):

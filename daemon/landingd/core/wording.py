@@ -9,6 +9,7 @@ Payload = Mapping[str, Any]
 
 SUBJECT_CHARS_MAX = 150
 FILES_SHOWN = 5
+_STARTED = f"jobs.{NotifyOn.START.value}"
 
 _ENDS = {
     Result.SUCCESS: "succeeded",
@@ -55,7 +56,7 @@ def _headline(alert: Payload) -> str:
     if alert["health"]:
         return f"{job}: {_unhealthy(alert['health'], run, task)}"
     what = f"task {task['task_key']} of run {run['run_id']}" if task else f"run {run['run_id']}"
-    if alert["event_type"] == f"jobs.{NotifyOn.START.value}":
+    if alert["event_type"] == _STARTED:
         again = f" again, for repair {run['repair']}" if run["repair"] else ""
         return f"{job}: {what} has started{again}"
     result = (task or run)["result"]
@@ -68,6 +69,8 @@ def _unhealthy(health: Payload, run: Payload | None, task: Payload | None) -> st
     match HealthMetric(health["metric"]):
         case HealthMetric.RUN_DURATION_SECONDS:
             what = f"task {task['task_key']} of run {run['run_id']}" if task and run else f"run {(run or {})['run_id']}"
+            if run and run["ended_at"]:
+                return f"{what} took longer than {duration(threshold)} ({duration(measured)})"
             return f"{what} takes longer than {duration(threshold)} (so far {duration(measured)})"
         case HealthMetric.STREAMING_BACKLOG_FILES:
             return f"{measured:,.0f} files wait, on average over 10 minutes (more than {threshold:,.0f})"
@@ -84,7 +87,7 @@ def _unhealthy(health: Payload, run: Payload | None, task: Payload | None) -> st
 def _of_run(alert: Payload, run: Payload) -> list[str]:
     lines = []
     took = (alert["task"] or run)["duration_ms"]
-    if took is not None:
+    if took is not None and alert["event_type"] != _STARTED:
         lines += [_line("took", duration(took / 1000))]
     if run["queue_ms"] and run["queue_ms"] >= 1000 and not alert["task"]:
         lines += [_line("queued for", duration(run["queue_ms"] / 1000))]
@@ -121,7 +124,9 @@ def _line(name: str, value: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """For people: 0.3 s, 12 s, 4 min 10 s, 3 h 5 min, 2 d 4 h."""
+    """For people: 23 ms, 1.3 s, 12 s, 4 min 10 s, 3 h 5 min, 2 d 4 h."""
+    if round(1000 * seconds) < 1000:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     whole = round(seconds)

@@ -5,6 +5,7 @@ mean is not known here: handlers come in, answers go out.
 """
 
 import contextlib
+import json
 import os
 import socket
 import stat
@@ -20,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from landingd.errors import AlreadyRunningError, LandingdError
+from landingd.errors import AlreadyRunningError, LandingdError, RefusedError
 from landingd.model import FileAnswer, Handler, Parameters
 
 log = structlog.get_logger("landingd.control")
@@ -115,6 +116,10 @@ async def _parameters(request: Request) -> Parameters:
     if body:
         try:
             sent = await request.json()
+            json.dumps(sent, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:  # half a character, as "\\ud800": it could be kept, and not be told again
+            near = error.object[max(0, error.start - 20) : error.end]
+            raise RefusedError(f"the request holds what is no text: {near!r}") from error
         except ValueError as error:
             raise LandingdError(f"the request's body is no JSON: {error}") from error
         if not isinstance(sent, dict):
@@ -127,4 +132,12 @@ def _response(answer: Any) -> Response:
     if isinstance(answer, FileAnswer):
         remove = BackgroundTask(answer.path.unlink, missing_ok=True)
         return FileResponse(answer.path, media_type=answer.media_type, background=remove)
-    return JSONResponse(answer)
+    return _Json(answer)
+
+
+class _Json(JSONResponse):
+    def render(self, content: Any) -> bytes:
+        try:
+            return super().render(content)
+        except UnicodeEncodeError:  # what a task has set may hold half a character
+            return json.dumps(content, separators=(",", ":")).encode()

@@ -191,11 +191,12 @@ def _outcome(act: _Act, exchange: Exchange, end: ProcessEnd, began_s: float, now
 
 
 def _why(act: _Act, exchange: Exchange, end: ProcessEnd) -> str:
+    lines = [line for line in end.tail.splitlines() if line.strip()]
     if isinstance(act.action, Notebook):
         failure = notebooks.failure(exchange.notebook)
         if failure is not None:
             return failure
-    lines = [line for line in end.tail.splitlines() if line.strip()]
+        lines = lines[-1:]  # before it: where in papermill it was said
     said = "".join(f"\n    {line}" for line in lines[-_LINES_MAX:])
     match end.reason:
         case Reason.OUT_OF_MEMORY:
@@ -207,4 +208,5 @@ def _why(act: _Act, exchange: Exchange, end: ProcessEnd) -> str:
         case Reason.NOT_STARTED:
             return f"could not be started{said}"
         case _:
-            return f"exit code {end.exit_code}: {lines[-1].strip() if lines else 'it printed nothing'}{said}"
+            last = lines[-1].strip() if lines else "it printed nothing"
+            return f"exit code {end.exit_code}: {last}{said if len(lines) > 1 else ''}"

@@ -10,7 +10,7 @@ know nothing of each other.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,9 +20,10 @@ from landingd.core import alerts, wording
 from landingd.core.lifecycle import Decision
 from landingd.edge.alerts import Alert, DeliveryError, Sender
 from landingd.edge.ledger import Ledger, LedgerThread
-from landingd.edge.ledger.alerts import DueAlert, Lane, QueuedAlert
+from landingd.edge.ledger.alerts import DueAlert, Lane
 from landingd.errors import NotFoundError
-from landingd.flow.tellable import attempt_facts, run_facts
+from landingd.flow import unhealthy
+from landingd.flow.tellable import attempt_facts, queue, run_facts
 from landingd.model import AttemptKey, Job, NotifyOn, Result, TaskState
 
 log = structlog.get_logger("landingd.alerts")
@@ -45,7 +46,10 @@ def run_started(ledger: Ledger, job: Job | None, run_id: int, now_s: float) -> N
 
 def run_ended(ledger: Ledger, job: Job | None, run_id: int, now_s: float) -> None:
     """A run has ended; its row says how."""
-    if job is None or not job.notifications:
+    if job is None:
+        return
+    unhealthy.run_ended(ledger, job, run_id, now_s)
+    if not job.notifications:
         return
     result = Result(ledger.run_to_tell(run_id)["result"])
     event = alerts.event_of(result)
@@ -78,7 +82,10 @@ def task_began(ledger: Ledger, job: Job | None, key: AttemptKey, now_s: float) -
 def task_ended(ledger: Ledger, job: Job | None, key: AttemptKey, decision: Decision, now_s: float) -> None:
     """An attempt has ended, and this follows for its task."""
     task = alerts.task_of(job, key.task_key) if job else None
-    if job is None or task is None or not task.notifications or decision.state is TaskState.PENDING:
+    if job is None or task is None or decision.state is TaskState.PENDING:
+        return
+    unhealthy.attempt_ended(ledger, job, key, now_s)
+    if not task.notifications:
         return
     will_retry = decision.state is TaskState.WAITING_FOR_RETRY
     event = NotifyOn.FAILURE if will_retry else alerts.event_of(decision.result) if decision.result else None
@@ -90,11 +97,6 @@ def task_ended(ledger: Ledger, job: Job | None, key: AttemptKey, decision: Decis
         facts = attempt_facts(ledger, task, key, decision)
         payload = alerts.alert(event, job=job.name, now_s=now_s, run=run_facts(ledger, key.run_id), task=facts)
         queue(ledger, heard_by, payload, now_s)
-
-
-def queue(ledger: Ledger, heard_by: Iterable[alerts.Recipient], payload: alerts.Payload, now_s: float) -> None:
-    """One alert for each who hears of it."""
-    ledger.queue_alerts([QueuedAlert(one.channel, one.destination, payload) for one in heard_by], now_s=now_s)
 
 
 def _tell_run(

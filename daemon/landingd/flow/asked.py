@@ -1,12 +1,40 @@
 """What was asked of the daemon, read out of JSON: a value of the wrong kind is refused by its name."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from landingd.errors import NotFoundError, RefusedError, did_you_mean
 from landingd.model import Job, Parameters
 
 LIST_MAX = 100_000
+RUN_ID_MAX = (1 << 63) - 1
+"""The largest that the ledger can hold."""
+
+
+def only_these(asked: Parameters, names: Collection[str]) -> None:
+    """Refuse what the request does not know: `paramters` would be a run with other values than those that are meant."""
+    for name in asked:
+        if name not in names:
+            hint = did_you_mean(name, names) or f"it takes {', '.join(names)}"
+            raise RefusedError(f"the request has no {name!r}", hint=hint)
+
+
+def job_name(asked: Parameters) -> str:
+    """The job that is meant."""
+    name = asked.get("job")
+    if not isinstance(name, str) or not name:
+        raise RefusedError("job: must be the name of a job")
+    return name
+
+
+def run_id(asked: Parameters) -> int:
+    """The run that is meant; NotFoundError for a number that no run can have."""
+    value = number(asked, "run_id")
+    if value is None:
+        raise RefusedError("run_id: must be the number of a run")
+    if not 0 <= value <= RUN_ID_MAX:
+        raise NotFoundError(f"there is no run {value}", hint="`landingd runs` lists them")
+    return value
 
 
 def limit(asked: Parameters, usual: int = 50) -> int:

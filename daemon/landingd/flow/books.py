@@ -6,17 +6,18 @@ decides on what was just read.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from landingd.core import triggers, versions
 from landingd.edge.ledger import Ledger, LedgerThread, RunRow, TaskRow
-from landingd.errors import NotFoundError, RefusedError
+from landingd.errors import NotFoundError
 from landingd.flow import arriving, entries
 from landingd.flow.entries import Concluded, Later, Started
+from landingd.flow.outcomes import only_the_ledger_knows
 from landingd.model import (
     Admitted,
     Arrival,
@@ -33,6 +34,7 @@ from landingd.model import (
     Signature,
     TaskState,
     TriggerType,
+    loop_of,
 )
 
 Clock = Callable[[], float]
@@ -229,27 +231,44 @@ class Books:
         """
         now_s = self._clock()
 
-        def break_off(ledger: Ledger, run_id: int, why: str, ending: Result) -> list[int]:
-            run = ledger.run(run_id)
-            job = _job(self.definition, run.job) if run else None
-            running = [run_id] if entries.cancel(ledger, job, run_id, now_s, why=why, ending=ending) else []
-            for child in ledger.open_children(run_id):
-                running += break_off(ledger, child, "the run that waited for it was canceled", Result.CANCELED)
-            return running
+        def record(ledger: Ledger) -> tuple[list[int], RunRow | None]:
+            running = entries.break_off(ledger, self._today, run_id, now_s, why=why, ending=ending)
+            return running, ledger.run(run_id)
 
-        running, run = await self._transact(lambda db: (break_off(db, run_id, why, ending), db.run(run_id)))
+        running, run = await self._transact(record, durably=True)
         for one in running:
             self.on_cancel(one)
         return {"run_id": run_id, "job": run.job if run else None, "state": run.state.value if run else None}
 
+    async def time_out_loop(self, job: Job | None, key: AttemptKey) -> Concluded | None:
+        """End a loop whose time is over as soon as what runs of it is broken off; None where it has ended already.
+
+        The runs that its iterations wait for are canceled with it.
+        """
+        now_s = self._clock()
+        concluded, running = await self._transact(
+            lambda ledger: entries.time_out_loop(ledger, job, key, now_s, job_of=self._today), durably=True
+        )
+        for one in running:
+            self.on_cancel(one)
+        return concluded
+
+    def _today(self, name: str) -> Job | None:
+        try:
+            return self.definition(name)
+        except NotFoundError:
+            return None
+
     async def cancel_all(self, job: str, *, queued_only: bool = False) -> list[int]:
         """Cancel the open runs of a job (Databricks: `runs/cancel-all`); returns them."""
-        canceled = []
-        for run in await self.open_runs_of(job):
-            if run.state is RunState.QUEUED or not queued_only:
-                with contextlib.suppress(RefusedError):  # it has ended meanwhile
-                    await self.cancel(run.run_id)
-                    canceled.append(run.run_id)
+        left = [run.run_id for run in await self.open_runs_of(job) if run.state is RunState.QUEUED or not queued_only]
+        canceled: list[int] = []
+        while left:
+            record = partial(entries.break_off_some, job_of=self._today, run_ids=left, now_s=self._clock())
+            done, running, left = await self._transact(record, durably=True)
+            canceled += done
+            for one in running:
+                self.on_cancel(one)
         return canceled
 
     async def open_runs_of(self, job: str) -> list[RunRow]:
@@ -324,12 +343,12 @@ class Books:
 
         return await self._ledger.transact(record)
 
-    async def failures(self, run_id: int, task_key: str) -> int:
-        """How often the task has failed since the run was queued or last repaired."""
+    async def failures(self, run_id: int, task_key: str) -> str:
+        """How often the task has failed since the run was queued or last repaired; of an iteration first its loop."""
 
-        def read(ledger: Ledger) -> int:
-            task = ledger.task(run_id, task_key)
-            return task.failures if task else 0
+        def read(ledger: Ledger) -> str:
+            rows = [ledger.task(run_id, key) for key in (loop_of(task_key), task_key) if key is not None]
+            return ".".join(str(row.failures) for row in rows if row)
 
         return await self._ledger.transact(read)
 
@@ -354,7 +373,7 @@ class Books:
                 ledger.note_resolved(key, resolved)
             return entries.conclude(ledger, job, key, outcome, now_s, go_on=go_on)
 
-        return await self._transact(record)
+        return await self._transact(record, durably=only_the_ledger_knows(outcome))
 
     async def conclude_together(
         self,
@@ -429,10 +448,3 @@ class Books:
 
 def _no_job(name: str) -> Job:
     raise NotFoundError(f"there is no job '{name}'")
-
-
-def _job(job_of: JobOf, name: str) -> Job | None:
-    try:
-        return job_of(name)
-    except NotFoundError:
-        return None

@@ -92,6 +92,7 @@ def _bind(jobs: list[Job], binding: Binding, problems: list[Problem]) -> Catalog
             binding.add_raw_table(task.table, task.ingest.schema_hints, whole=task.ingest.schema_is_whole)
     for table in _created(jobs):
         binding.add_unknown_table(table)
+    binding.read_ahead({task.sql for _, task in tasks.values() if task.sql is not None})
     parse = cache(binding.parse)  # each statement is wanted twice
     draft = _Draft(binding, parse, problems, tracked={table for table, (_, task) in tasks.items() if task.ingest})
     for _, task in tasks.values():
@@ -142,7 +143,7 @@ class _Draft:
         if chosen.upstream is not None:
             self.tracked.add(table)
         self.reads[table] = refresh.tables_read(statement)
-        above = {t: self.definitions[t] for t in refresh.tables_read(statement) if t in self.definitions}
+        above = {t: self.definitions[t] for t in self.reads[table] if t in self.definitions}
         self.refreshes[table] = chosen
         self.definitions[table] = refresh.definition(task.sql, chosen, above, task.expectations)
         names, tracked = _parameter_names(job, task), chosen.upstream is not None

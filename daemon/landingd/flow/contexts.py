@@ -111,6 +111,7 @@ def _upstream(row: TaskRow) -> UpstreamContext:
         result_state=row.result.value.lower() if row.result else None,
         values=left.get("values", {}),
         rows=left.get("rows", ()),
+        rows_cut=bool(left.get("rows_cut")),
         execution_count=row.attempts,
         error=row.error,
     )

@@ -1,7 +1,7 @@
 """Drive a run from its first ready task to its last verdict: every attempt is a task of its own.
 
-A run goes on while attempts are under way, while a retry waits for its time, and while an older run of the job still
-has to write the tables that this one writes too.
+A run goes on while attempts are under way, while a retry waits for its time, and while it is another run's turn to
+write the tables of the job.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ import structlog
 
 from landingd.errors import LandingdError, NotFoundError
 from landingd.flow.catalog import Catalog
-from landingd.flow.entries import Started
+from landingd.flow.entries import Concluded, Started
 from landingd.flow.runner import Runner
-from landingd.model import AttemptKey, Job, Result, RunState
+from landingd.model import AttemptKey, Job, Result, RunState, loop_of
 
 log = structlog.get_logger("landingd.runner")
 
@@ -49,14 +49,14 @@ class Driver:
         with structlog.contextvars.bound_contextvars(job=started.run.job, run_id=run_id):
             log.info("run_started", tasks=[key.task_key for key in started.begun])
             async with asyncio.TaskGroup() as attempts:
-                drive = _Drive(self._runner, attempts, started, catalog, look_behind=self._look_behind)
+                drive = _Drive(self._runner, attempts, started, catalog, look_around=self._look_around)
                 self._drives[run_id] = drive
                 try:
                     await self._hear_early_cancel(drive, run_id)
                     await drive.go_on()
                 finally:
                     del self._drives[run_id]
-        self._look_behind(started.run.job, run_id)
+        self._look_around(started.run.job, run_id)
 
     def _ended(self, run_ids: Sequence[int]) -> None:
         for run_id in run_ids:
@@ -65,7 +65,7 @@ class Driver:
 
     def _cancel(self, run_id: int) -> None:
         if (drive := self._drives.get(run_id)) is not None:
-            drive.cancel.set()
+            drive.break_off()
         else:
             self._canceled.add(run_id)
 
@@ -73,12 +73,12 @@ class Driver:
         if run_id in self._canceled:
             self._canceled.discard(run_id)
             if (await self._runner.books.run(run_id)).state is RunState.TERMINATING:
-                drive.cancel.set()
+                drive.break_off()
 
-    def _look_behind(self, job: str, run_id: int) -> None:
-        """A task of this run has ended: younger runs of its job may have waited for that."""
+    def _look_around(self, job: str, run_id: int) -> None:
+        """A task of this run has ended: other runs of its job may have waited for that."""
         for other, drive in list(self._drives.items()):
-            if other > run_id and drive.job_name == job:
+            if other != run_id and drive.job_name == job:
                 drive.look()
 
 
@@ -92,16 +92,18 @@ class _Drive:
         started: Started,
         catalog: Catalog,
         *,
-        look_behind: Callable[[str, int], None],
+        look_around: Callable[[str, int], None],
     ) -> None:
         self._runner = runner
         self._attempts = attempts
         self._started = started
         self._catalog = catalog
-        self._look_behind = look_behind
+        self._look_around = look_around
         self._active = 0
         self.job_name = started.run.job
         self.cancel = asyncio.Event()
+        self._loops: dict[str, asyncio.Event] = {}
+        """The same for the iterations of one loop."""
         self.over = asyncio.Event()
 
     @property
@@ -123,11 +125,15 @@ class _Drive:
             self._go(key)
         for task_key, at_s in self._started.retries:
             self._attempts.create_task(self._retry(task_key, at_s))
+        for key, at_s in self._started.loops:
+            self._attempts.create_task(self._end_loop_late(key, at_s))
         job = self._job()
         if job is not None and job.timeout_s and self._started.run.resumed_at_s is not None:
             self._attempts.create_task(self._end_late(job.timeout_s, self._started.run.resumed_at_s))
         if not (self._active or self.over.is_set()):
             await self._check()
+        if self._started.held:
+            self.look()  # what it waits for may have ended before this run could be told
         await self.over.wait()
 
     def rest_if_idle(self) -> None:
@@ -135,9 +141,16 @@ class _Drive:
         if not self._active:
             self.over.set()
 
+    def break_off(self) -> None:
+        """What runs of it is to end."""
+        for event in (self.cancel, *self._loops.values()):
+            event.set()
+
     def look(self) -> None:
-        """Something that this run may have waited for has ended."""
-        if not (self.over.is_set() or self._runner.stopping.is_set()):
+        """Something that this run may have waited for has ended: it may be its turn to write."""
+        job = self._job()
+        makes_tables = job is None or bool(job.table_tasks)
+        if makes_tables and not (self.over.is_set() or self._runner.stopping.is_set()):
             self._attempts.create_task(self._begin_held())
 
     async def _begin_held(self) -> None:
@@ -158,16 +171,33 @@ class _Drive:
 
     async def _attempt(self, key: AttemptKey) -> None:
         with structlog.contextvars.bound_contextvars(task_key=key.task_key, attempt=key.attempt):
-            outcome, resolved = await self._runner.attempt(self._started.run, self._catalog, key, self.cancel)
+            cancel = self._cancel_of(key.task_key)
+            outcome, resolved = await self._runner.attempt(self._started.run, self._catalog, key, cancel)
             follow = await self._runner.conclude(self._job(), key, outcome, resolved)
+        self._active -= 1
+        if follow.late_at_s is not None:
+            self._attempts.create_task(self._end_loop_late(key, follow.late_at_s))
+        await self._follow(follow)
+
+    def _cancel_of(self, task_key: str) -> asyncio.Event:
+        """What breaks off an attempt of this task: the end of its run, of an iteration also that of its loop."""
+        loop = loop_of(task_key)
+        if loop is None:
+            return self.cancel
+        event = self._loops.setdefault(loop, asyncio.Event())
+        if self.cancel.is_set():
+            event.set()
+        return event
+
+    async def _follow(self, follow: Concluded) -> None:
+        """Go on after the end of a task."""
         for begun in follow.begun:
             self._go(begun)
-        self._active -= 1
-        self._look_behind(self.job_name, self._run_id)
+        self._look_around(self.job_name, self._run_id)
         if self._runner.stopping.is_set():
             self.rest_if_idle()
-        elif follow.retry_at_s is not None:
-            await self._retry(key.task_key, follow.retry_at_s)
+        elif follow.retry_at_s is not None and follow.retry_key is not None:
+            await self._retry(follow.retry_key, follow.retry_at_s)
 
     async def _retry(self, task_key: str, at_s: float) -> None:
         """Wait until a retry is due, and begin it."""
@@ -186,6 +216,16 @@ class _Drive:
             await self._runner.books.cancel(self._run_id, why=why, ending=Result.TIMEDOUT)
         except LandingdError:  # it has just ended by itself
             return
+
+    async def _end_loop_late(self, key: AttemptKey, at_s: float) -> None:
+        """Break a loop off when its time is over: its `timeout_seconds`."""
+        if await self._is_over_before(at_s):
+            return
+        follow = await self._runner.books.time_out_loop(self._job(), key)
+        if follow is not None:
+            if (iterations := self._loops.pop(key.task_key, None)) is not None:
+                iterations.set()
+            await self._follow(follow)
 
     async def _is_over_before(self, at_s: float) -> bool:
         """Wait until this time; whether the run was over, canceled, or the daemon stopped before that."""

@@ -58,6 +58,19 @@ class Looked:
     ask: Ask | None = None
 
 
+def begin(ledger: Ledger, jobs: Sequence[Job]) -> None:
+    """The jobs were read anew: a trigger is known by what it says, wherever in the list it stands now.
+
+    What no job says any more is forgotten.
+    """
+    for job in jobs:
+        known = {name: row.definition for name, row in ledger.trigger_rows(job.name).items()}
+        names = due.renamed(known, {trigger.key: due.definition(trigger) for trigger in job.triggers})
+        if names:
+            ledger.rename_triggers(job.name, names)
+    ledger.forget_triggers([(job.name, trigger.key) for job in jobs for trigger in job.triggers])
+
+
 def depends_on_others(trigger: Trigger) -> bool:
     """Whether what happens elsewhere can make the trigger fire."""
     on = trigger.on

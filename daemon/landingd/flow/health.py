@@ -12,14 +12,13 @@ from pathlib import Path
 
 import structlog
 
-from landingd.core import alerts, health
+from landingd.core import health
 from landingd.core.health import Change, Going, Known, Sample, Seen, Step
-from landingd.edge.ledger import Ledger, LedgerThread, Notice
+from landingd.edge.ledger import LedgerThread
 from landingd.edge.ledger.views import Connection, reading
 from landingd.edge.ledger.views.alerts import backlog, going_on, health_known, last_success_s
-from landingd.flow.alerting import queue
-from landingd.flow.tellable import attempt_facts, run_facts
-from landingd.model import AttemptKey, HealthMetric, Job
+from landingd.flow.unhealthy import record
+from landingd.model import HealthMetric, Job
 
 log = structlog.get_logger("landingd.health")
 
@@ -97,49 +96,6 @@ class Health:
             last_s = last_success_s(db, job.name, after_s=health.success_known_s(job, known))
         going = [Going(*row) for row in going_on(db, job.name)]
         return Seen(tuple(going), samples, last_s)
-
-
-def record(ledger: Ledger, job: Job, changes: Sequence[Change], now_s: float) -> None:
-    """Remember what was found, and queue what is to be told of it."""
-    for change in changes:
-        match change.step:
-            case Step.FORGET:
-                ledger.forget_health(job.name, change.subject)
-            case Step.WATCH:
-                ledger.set_health(job.name, change.subject, since_s=change.since_s, told_at_s=0.0)
-            case Step.RECOVERED:
-                if change.metric is HealthMetric.NO_SUCCESS_WITHIN_SECONDS:
-                    ledger.set_health(job.name, change.subject, since_s=change.since_s, told_at_s=0.0)
-                else:
-                    ledger.forget_health(job.name, change.subject)
-                ledger.tell([Notice(*health.event(job.name, change, now_s))])
-            case Step.TELL:
-                ledger.set_health(job.name, change.subject, since_s=change.since_s, told_at_s=now_s)
-                ledger.tell([Notice(*health.event(job.name, change, now_s))])
-                _alert(ledger, job, change, now_s)
-
-
-def _alert(ledger: Ledger, job: Job, change: Change, now_s: float) -> None:
-    if change.metric is None:
-        return
-    about, event = change.about, health.EVENTS[change.metric]
-    task = alerts.task_of(job, about.task_key) if about and about.task_key else None
-    heard_by = alerts.recipients(task.notifications if task else job.notifications, event)
-    if not heard_by:
-        return
-    facts = alerts.HealthFacts(
-        change.metric.value, change.threshold, change.measured, change.since_s, told=f"{change.subject} {now_s}"
-    )
-    key = AttemptKey(about.run_id, about.task_key, about.attempt) if about and about.task_key else None
-    payload = alerts.alert(
-        event,
-        job=job.name,
-        now_s=now_s,
-        run=run_facts(ledger, about.run_id) if about else None,
-        task=attempt_facts(ledger, task, key) if task and key else None,
-        health=facts,
-    )
-    queue(ledger, heard_by, payload, now_s)
 
 
 def _say(job: Job, changes: Sequence[Change]) -> None:

@@ -101,7 +101,7 @@ class Newcomers:
 
     async def _is_known(self, key: Key, how: How, tail: Tail, signature: Signature) -> bool:
         """The file itself, under this name. Whether there is anything to read."""
-        path = key[1]
+        job, path = key
         open_ = self._known.open.get(tail.tail_id)
         if open_ is not None:
             there = await self._in_thread(partial(self._segments.signature, open_.at))
@@ -116,7 +116,9 @@ class Newcomers:
         last = await self._ledger.transact(partial(_place, tail))
         self._known.leave_path(tail.tail_id)
         self._known.add(tail, path, how if open_ is None else open_.how, last, now_s=self._clock())
-        log.info("tail_found", job=key[0], file=shown(tail.path), at=shown(path), state=state.value)
+        if state is TailState.ROTATED:
+            self.notice((job, tail.path))  # who wrote there meanwhile was taken for this one
+        log.info("tail_found", job=job, file=shown(tail.path), at=shown(path), state=state.value)
         return True
 
     async def _note_copy(self, key: Key, of: Tail, signature: Signature) -> None:

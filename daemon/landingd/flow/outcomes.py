@@ -1,4 +1,4 @@
-"""Say in the log how an attempt ended."""
+"""Say how an attempt ended: in a word in the ledger, and in the log; and what of it a power cut must not take."""
 
 import structlog
 
@@ -31,3 +31,29 @@ def log_outcome(outcome: Outcome) -> None:
             log.warning("task_canceled", why=why)
         case Expanded(inputs=inputs):
             log.info("loop_began", iterations=len(inputs))
+
+
+def outcome_word(outcome: Outcome) -> str:
+    """As `attempts.outcome` has it."""
+    match outcome:
+        case Committed():
+            return "committed"
+        case Failed():
+            return "failed"
+        case TimedOut():
+            return "timed out"
+        case Interrupted(crashed=crashed):
+            return "died" if crashed else "interrupted"
+        case Canceled():
+            return "canceled"
+        case Expanded():
+            return "expanded"
+
+
+def only_the_ledger_knows(outcome: Outcome) -> bool:
+    """Whether what follows from it changes what later commits stand for.
+
+    Those are on the disk, so this has to be too. Otherwise, after a power cut, the warehouse speaks of iterations that
+    the ledger has never begun, or of one part of a batch that it has never split.
+    """
+    return isinstance(outcome, Expanded | TimedOut) or (isinstance(outcome, Failed) and outcome.isolate)

@@ -38,7 +38,7 @@ class _Chosen:
     unknown: tuple[tuple[str, str], ...]
     """Names that mean nothing, or too much, and why."""
     left_out: int
-    """Versions that were meant, though not by name, and cannot be had."""
+    """Versions that were meant, though not each by its name, and cannot be had."""
     accepted: Mapping[str, int]
     """Runs of the same request, asked for before: `{job: run_id}`."""
 
@@ -93,12 +93,12 @@ class Redo:
     # -- choosing: reads only --
 
     def _choose(self, asked: Asked, request_id: str) -> _Chosen:
-        with views.reading(self._ledger_file) as db:
+        with views.one_moment(self._ledger_file) as db:
             accepted = views.requested_runs(db, triggers.request_key(request_id))
             unknown: list[tuple[str, str]] = []
             left_out = 0
             if asked.files:
-                choices = self._named(db, asked, unknown)
+                choices, left_out = self._named(db, asked, unknown)
             else:
                 versions = _versions(db, views.ids_of(db, job=asked.job))
                 since_s = None if asked.since is None else time_of(asked.since, now_s=self._clock())
@@ -109,17 +109,18 @@ class Redo:
                 kept += [Choice(v, None) for v in given if asked.job in {None, job}]
         return _Chosen(tuple(self._possible(c) for c in kept), tuple(unknown), left_out, accepted)
 
-    def _named(self, db: views.Connection, asked: Asked, unknown: list[tuple[str, str]]) -> list[Choice]:
+    def _named(self, db: views.Connection, asked: Asked, unknown: list[tuple[str, str]]) -> tuple[list[Choice], int]:
         choices: dict[int, Choice] = {}
+        left_out = 0
         for name in asked.files:
             ids, why = self._ids(db, name)
             versions = [v for v in _versions(db, ids) if asked.job in {None, v.job}]
             if not versions:
                 unknown.append((name, why or f"no version of it is for job '{asked.job}'"))
-            one = len(ids) == 1
-            found = [redo.choose(asked.verb, v) for v in versions] if one else redo.choose_named(asked.verb, versions)
+            found, out = redo.choose_named(asked.verb, versions)
             choices |= {choice.version.file_id: choice for choice in found}
-        return list(choices.values())
+            left_out += out
+        return list(choices.values()), left_out
 
     def _ids(self, db: views.Connection, name: str) -> tuple[list[int], str | None]:
         """The versions that somebody means: by a path, its end, or an id where no path is called so."""

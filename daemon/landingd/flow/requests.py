@@ -4,7 +4,6 @@ Every answer is JSON-ready; every refusal is a LandingdError with a hint.
 """
 
 import asyncio
-import contextlib
 import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -102,7 +101,7 @@ class Requests:
 
     async def run(self, asked: Parameters) -> Any:
         """`run_id`: one run, whole."""
-        run_id = int(asked["run_id"])
+        run_id = given.run_id(asked)
         return await self._view(lambda db: answers.run_or_refuse(db, run_id))
 
     async def files(self, asked: Parameters) -> Any:
@@ -144,5 +143,5 @@ class Requests:
         return await asyncio.to_thread(self._read, read)
 
     def _read(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
-        with contextlib.closing(views.open_views(self._ledger_file)) as db:
+        with views.one_moment(self._ledger_file) as db:
             return read(db)

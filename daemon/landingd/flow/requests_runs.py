@@ -34,7 +34,8 @@ class RunRequests:
 
         Databricks: `jobs/run-now`, with `idempotency_token` and `only`.
         """
-        job = self._catalog().job(str(asked.get("job")))
+        given.only_these(asked, ("job", "parameters", "request_id", "only", "queue"))
+        job = self._catalog().job(given.job_name(asked))
         parameters = given.values(asked)
         references.choose_parameters(job, parameters)  # refuses what the job does not take
         request = RunRequest(
@@ -60,7 +61,7 @@ class RunRequests:
 
         Nothing named: what failed or was skipped, and what depends on it. Databricks: `jobs/runs/repair`.
         """
-        run_id = int(asked["run_id"])
+        run_id = given.run_id(asked)
         tasks = await self._books.repair(run_id, self._catalog().job, repair_request(asked))
         run = await self._books.run(run_id)
         self._wake(run.job)
@@ -68,7 +69,7 @@ class RunRequests:
 
     async def cancel(self, asked: Parameters) -> dict[str, Any]:
         """`run_id`: end it as soon as what runs of it is broken off (Databricks: `jobs/runs/cancel`)."""
-        answer = await self._books.cancel(int(asked["run_id"]))
+        answer = await self._books.cancel(given.run_id(asked))
         self._wake(str(answer["job"]))
         return answer
 

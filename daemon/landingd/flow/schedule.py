@@ -118,18 +118,22 @@ class Schedule:
 
         It stands above the job file and outlives the daemon. Runs that are under way go on. Raises NotFoundError.
         """
-        found = self._catalog().job(job)
+        catalog = self._catalog()
+        found = catalog.job(job)
         triggers = found.triggers if trigger is None else (_trigger(found, trigger),)
         now_s = self._clock()
 
         def record(ledger: Ledger) -> list[str]:
+            if catalog is not self._known:
+                evaluating.begin(ledger, catalog.jobs)
             # What was due before belongs to the time before: it fires before a pause, and goes by before a resume.
             for each in found.triggers:
                 self._looked(ledger, found, each, now_s, may_fire=paused)
             ledger.set_paused(job, trigger or "", paused)
             for each in triggers:
                 what = f"{'paused' if paused else 'resumed'} on request" + ("" if trigger else ", with its job")
-                ledger.note_trigger(job, each.key, TriggerOutcome.NOT_TRIGGERED, what, now_s=now_s)
+                if paused or not is_paused(ledger, found, each):
+                    ledger.note_trigger(job, each.key, TriggerOutcome.NOT_TRIGGERED, what, now_s=now_s)
             for each in found.triggers:
                 self._looked(ledger, found, each, now_s, may_fire=False)
             return [each.key for each in found.triggers if is_paused(ledger, found, each)]
@@ -150,8 +154,7 @@ class Schedule:
         anew = catalog is not self._known
         triggers = [(job, trigger) for job in catalog.jobs for trigger in job.triggers]
         if anew:
-            kept = [(job.name, trigger.key) for job, trigger in triggers]
-            await self._ledger.transact(lambda ledger: ledger.forget_triggers(kept))
+            await self._ledger.transact(lambda ledger: evaluating.begin(ledger, catalog.jobs))
             self._known = catalog
         if anew or now_s < self._looked_s:  # a clock that was set back: what is due when is worked out anew
             self._look_at_s.clear()

@@ -26,6 +26,8 @@ from landingd.model import (
 
 DEPTH_MAX = 3
 """Databricks' limit: a job that runs a job that runs a job."""
+WAITED_TOO_LONG = "the task that waited for it timed out"
+"""Why a run was canceled. Its end alone tells so after a death between the cancel and the end of the task."""
 
 
 async def run_job(
@@ -67,20 +69,18 @@ async def run_job(
     except RefusedError as error:  # this run is being broken off
         return Canceled(str(error))
     wake(job.name)
-    ended, is_late = await _end_of(books, admitted.run_id, cancel, stopping, timeout_s)
+    ended = await _end_of(books, admitted.run_id, cancel, stopping, timeout_s)
     if ended is None:
         return Interrupted(crashed=False)
-    if cancel.is_set():
-        return Canceled(ended.error or "canceled")
-    return TimedOut(timeout_s) if is_late else _outcome(ended)
+    return Canceled(ended.error or "canceled") if cancel.is_set() else _outcome(ended, timeout_s)
 
 
 async def _end_of(
     books: Books, run_id: int, cancel: asyncio.Event, stopping: asyncio.Event, timeout_s: float
-) -> tuple[RunRow | None, bool]:
-    """The run once it has ended, and whether that took too long; it is canceled with the one that waits for it.
+) -> RunRow | None:
+    """The run once it has ended; None: the daemon stops.
 
-    None: the daemon stops.
+    It is canceled with the one that waits for it, and where it takes too long.
     """
     end = asyncio.create_task(books.ended(run_id))
     canceled, stopped = asyncio.create_task(cancel.wait()), asyncio.create_task(stopping.wait())
@@ -89,19 +89,21 @@ async def _end_of(
             {end, canceled, stopped}, timeout=timeout_s or None, return_when=asyncio.FIRST_COMPLETED
         )
         if (canceled.done() or not done) and not end.done():
-            why = "the run that waited for it was canceled" if done else "the task that waited for it timed out"
+            why = "the run that waited for it was canceled" if done else WAITED_TOO_LONG
             with contextlib.suppress(RefusedError):  # it has just ended by itself
                 await books.cancel(run_id, why=why)
             await asyncio.wait({end, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        return end.result() if end.done() else None, not done
+        return end.result() if end.done() else None
     finally:
         for task in (end, canceled, stopped):
             task.cancel()
         await asyncio.gather(end, canceled, stopped, return_exceptions=True)
 
 
-def _outcome(run: RunRow) -> Outcome:
+def _outcome(run: RunRow, timeout_s: float) -> Outcome:
     result = run.result or Result.FAILED
+    if result is Result.CANCELED and run.error == WAITED_TOO_LONG:
+        return TimedOut(timeout_s)
     if result in {Result.SUCCESS, Result.SUCCESS_WITH_FAILURES}:
         return Committed(Stats(how=f"run {run.run_id}", changed=False, output=Output(run_id=run.run_id)))
     error = f"run {run.run_id} of job '{run.job}' ended {result.value}: {run.error}"

@@ -1,10 +1,12 @@
-"""Read from the ledger what an alert says of a run and of an attempt."""
+"""Read from the ledger what an alert says of a run and of an attempt, and queue it for those who hear of it."""
 
 import json
+from collections.abc import Iterable
 
 from landingd.core import alerts
 from landingd.core.lifecycle import Decision
 from landingd.edge.ledger import Ledger
+from landingd.edge.ledger.alerts import QueuedAlert
 from landingd.model import AttemptKey, Result, Task
 
 
@@ -43,3 +45,8 @@ def attempt_facts(ledger: Ledger, task: Task, key: AttemptKey, decision: Decisio
         retry_at_s=decision.retry_at_s if decision else None,
         rows={name: row[name] for name in ("rows_in", "rows_out", "rows_rejected")},
     )
+
+
+def queue(ledger: Ledger, heard_by: Iterable[alerts.Recipient], payload: alerts.Payload, now_s: float) -> None:
+    """One alert for each who hears of it."""
+    ledger.queue_alerts([QueuedAlert(one.channel, one.destination, payload) for one in heard_by], now_s=now_s)

@@ -1,7 +1,7 @@
 """Write the events of what happened into the outbox, in the transaction that it happened in."""
 
 from landingd.core import lifecycle, news
-from landingd.edge.ledger import Ledger, Notice
+from landingd.edge.ledger import Ledger, Notice, RunRow
 from landingd.model import AttemptKey, Result, Stats, shown
 
 
@@ -59,8 +59,9 @@ def tell_task(
     now_s: float,
     stats: Stats | None = None,
     started_s: float | None = None,
+    run: RunRow | None = None,
 ) -> None:
-    run = ledger.run(key.run_id)
+    run = run or ledger.run(key.run_id)
     assert run is not None  # noqa: S101 -- its task was read in this transaction
     topic, payload = news.task_event(
         job=run.job,

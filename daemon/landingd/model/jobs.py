@@ -27,6 +27,7 @@ class Parameter:
     """A regular expression that the whole value must match."""
     min: float | None = None
     max: float | None = None
+    place: Place | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,8 @@ class Output:
     """Task values (Databricks: `dbutils.jobs.taskValues`); of SQL: the first row of the last SELECT."""
     rows: tuple[Mapping[str, Any], ...] = ()
     """Of SQL: the first rows of the last SELECT, at most OUTPUT_ROWS_MAX rows and OUTPUT_BYTES_MAX as JSON."""
+    rows_cut: bool = False
+    """There were more rows: who asks for all of them must not take these for all."""
     condition: str | None = None
     """Of a condition task: "true" or "false"."""
     run_id: int | None = None
@@ -183,9 +185,9 @@ class Stats:
     how: str = ""
     """For people: "append 3 files", "full"."""
     began_s: float = 0.0
-    """When its statements began; an attempt ends with its commit."""
+    """When its statements began, or its function or process; an attempt ends with its commit."""
     worked_ms: float = 0.0
-    """How long they took, without the wait for the write lane and without the commit."""
+    """How long they took, without the wait for the write lane (that of a function is part of it) and the commit."""
     files: tuple[FileLoad, ...] = ()
     expectations: tuple[ExpectationCount, ...] = ()
     changed: bool = True

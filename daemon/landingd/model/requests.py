@@ -55,7 +55,7 @@ class Admitted:
     run_id: int
     state: RunState
     result: Result | None = None
-    """Of a skipped run: why."""
+    """Of a skipped run: why; of one that was asked for before and has ended: how."""
     known: bool = False
     """The key was accepted before, and this is its run."""
 

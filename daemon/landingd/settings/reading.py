@@ -9,12 +9,13 @@ believes: a misspelt variable, a misspelt credential, a file or a credentials di
 """
 
 import difflib
+import json
 import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -44,6 +45,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] | None = None, *
     environ = os.environ if environ is None else environ
     sources = _Sources(config or _find(environ), environ, _credentials_dir(environ), overrides)
     problems = [sources.misspelt(name) for name in sources.unknown]
+    problems += [sources.no_json(name) for name in sources.unparsable]
     try:
         settings = _rooted(sources.read(), sources.file)
     except ValidationError as error:
@@ -132,10 +134,13 @@ class _Sources:
         self.credentials = credentials
         self.secrets = [path.name for path in sorted(credentials.iterdir())] if credentials else []
         self.unknown = [name for name in (*sorted(self.variables), *self.secrets) if _dotted(name) not in _leaves()]
+        structured = [name for name in (*sorted(self.variables), *self.secrets) if _dotted(name) in _structured()]
+        self.unparsable = [name for name in structured if not _is_json(self._text(name))]
 
     def read(self) -> Settings:
         """Stack the places; names that nothing is called are left out here, since `misspelt` tells them."""
-        file, credentials, known = self.file, self.credentials, set(_leaves())
+        file, credentials = self.file, self.credentials
+        known = set(_leaves()) - set(map(_dotted, self.unparsable))
         variables = {name.lower(): value for name, value in self.variables.items() if _dotted(name) in known}
 
         class Environment(EnvSettingsSource):
@@ -178,6 +183,17 @@ class _Sources:
         except (OSError, UnicodeDecodeError, SettingsError) as error:
             raise ConfigError(f"{file}: the configuration cannot be read: {error}") from None
 
+    def _text(self, name: str) -> str:
+        """What a variable or a credential says."""
+        if name in self.variables or self.credentials is None:
+            return self.variables[name]
+        return (self.credentials / name).read_text(encoding="utf-8", errors="replace")
+
+    def no_json(self, name: str) -> Problem:
+        """A variable or a credential for a list or a table, which is read as JSON."""
+        where = str(self.credentials) if name in self.secrets else "environment"
+        return Problem(where, 0, f"{name}: is no JSON", f"for example {_structured()[_dotted(name)]}")
+
     def misspelt(self, name: str) -> Problem:
         """A variable or a credential that sets nothing."""
         near = _nearest(_dotted(name), _leaves())
@@ -207,12 +223,13 @@ class _Sources:
         if leaf in (self.overrides.get(section, {}) if section else self.overrides):
             return "command line", 0, dotted
         for name in self.variables:
-            if _dotted(name) == dotted:
+            if _is_in(dotted, _dotted(name)):
                 return "environment", 0, name
         for name in self.secrets:
-            if _dotted(name) == dotted:
+            if _is_in(dotted, _dotted(name)):
                 return str(self.credentials), 0, name
-        return str(self.file), _line_of(dotted, self.file.read_text(encoding="utf-8")), dotted
+        setting = next((name for name in _structured() if _is_in(dotted, name)), dotted)
+        return str(self.file), _line_of(setting, self.file.read_text(encoding="utf-8")), dotted
 
 
 def _leaves() -> dict[str, bool]:
@@ -221,10 +238,30 @@ def _leaves() -> dict[str, bool]:
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             inner = field.annotation.model_fields.items()
-            leaves |= {f"{name}.{leaf}": each.annotation is SecretStr for leaf, each in inner}
+            leaves |= {
+                f"{name}.{leaf}": SecretStr in (each.annotation, *get_args(each.annotation)) for leaf, each in inner
+            }
         else:
             leaves[name] = False
     return leaves
+
+
+def _structured() -> dict[str, str]:
+    """The settings that are a list or a table, each with an example in JSON."""
+    return {"mqtt.commands": '["run", "pause"]', "alerts.destinations": '{"oncall": "json://host/path"}'}
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_in(dotted: str, setting: str) -> bool:
+    """Whether a name is that setting, or a part of it: `mqtt.commands.0`."""
+    return dotted == setting or dotted.startswith(f"{setting}.")
 
 
 def _dotted(name: str) -> str:

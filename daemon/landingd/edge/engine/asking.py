@@ -10,21 +10,24 @@ import duckdb
 from landingd.edge.engine import outputs, selects
 from landingd.edge.engine.faults import PERMANENT, message
 from landingd.edge.engine.sqltext import literal
-from landingd.errors import EngineError, RefusedError
+from landingd.errors import AlreadyRunningError, EngineError, RefusedError
 
 T = TypeVar("T")
 
 
 def open_read_only(warehouse: Path) -> duckdb.DuckDBPyConnection:
-    """The warehouse of a daemon that does not run, for reading; raises EngineError. Writes nothing at all."""
+    """The warehouse of a daemon that does not run, for reading. Writes nothing at all.
+
+    Raises AlreadyRunningError where one has just started, or has not stopped yet, and EngineError for anything else.
+    """
     try:
         return duckdb.connect(warehouse, read_only=True, config={"temp_directory": ""})
     except duckdb.Error as error:
-        raise EngineError(
-            f"{warehouse}: {message(error).splitlines()[0]}",
-            permanent=False,
-            hint="a daemon starts or stops just now? Then try again" if warehouse.exists() else "nothing is loaded yet",
-        ) from error
+        if "Could not set lock" in str(error):
+            again = "a daemon starts or stops just now: try again"
+            raise AlreadyRunningError(f"{warehouse} is in use by another process", hint=again) from error
+        hint = None if warehouse.exists() else "nothing is loaded yet"
+        raise EngineError(f"{warehouse}: {message(error).splitlines()[0]}", permanent=False, hint=hint) from error
 
 
 def write_query(connection: duckdb.DuckDBPyConnection, sql: str, format_: str, to: Path) -> None:

@@ -179,7 +179,11 @@ class Attempts:
         """Wait for the work; where it has to end early, break it off, and say why."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + limits.timeout_s - limits.spent_s if limits.timeout_s else None
-        canceling = asyncio.ensure_future(limits.cancel.wait()) if limits.cancel is not None else None
+        # Most attempts are over in a moment; to watch for a cancel meanwhile would make each of them dearer.
+        at_first_s = INTERRUPT_EVERY_S if deadline_s is None else min(INTERRUPT_EVERY_S, deadline_s - loop.time())
+        await asyncio.wait({work}, timeout=at_first_s)
+        cancel = None if work.done() else limits.cancel
+        canceling = asyncio.ensure_future(cancel.wait()) if cancel is not None else None
         early: _Early | None = None
         try:
             while not work.done():

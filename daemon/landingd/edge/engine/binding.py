@@ -1,10 +1,11 @@
 """Bind SQL against tables that need not exist yet, in a database in memory: nothing is written anywhere."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 
@@ -37,13 +38,14 @@ class Binding:
         """Tables of which nothing is known."""
         self._partial: set[str] = set()
         """Tables of which some columns are known."""
+        self._parsed: dict[str, str] = {}
+        """What DuckDB's parser says of texts that were read ahead."""
         for table, columns in existing.items():
             self._create(table, columns)
         self._db.execute("SET enable_external_access = false").fetchall()
-        self.functions = self._functions()
-        """Those that look at one row and say the same for the same arguments."""
-        self.fickle = self._fickle()
-        """Those that look at one row and need not."""
+        self.functions, self.fickle = self._functions()
+        """Those that look at one row and say the same for the same arguments; those that look at one row and need not.
+        """
 
     def __enter__(self) -> Self:
         return self
@@ -53,27 +55,16 @@ class Binding:
     ) -> None:
         self._db.close()
 
-    def _functions(self) -> frozenset[str]:
+    def _functions(self) -> tuple[frozenset[str], frozenset[str]]:
         rows = self._db.execute(
-            "SELECT lower(function_name) FROM duckdb_functions() GROUP BY 1 "
-            "HAVING bool_and(function_type = 'scalar' AND coalesce(stability, 'CONSISTENT') = 'CONSISTENT')"
+            "SELECT lower(function_name), "
+            "bool_and(function_type = 'scalar' AND coalesce(stability, 'CONSISTENT') = 'CONSISTENT'), "
+            "bool_or(function_type = 'scalar' AND stability <> 'CONSISTENT') FROM duckdb_functions() GROUP BY 1"
         ).fetchall()
+        consistent = frozenset(name for name, is_consistent, _ in rows if is_consistent)
+        fickle = frozenset(name for name, _, is_fickle in rows if is_fickle)
         # Parsed as functions, though the list of functions does not have them: they look at one row only.
-        return frozenset(row[0] for row in rows) | {
-            "coalesce",
-            "unnest",
-            "try",
-            "struct_pack",
-            "row",
-            "list_value",
-        }
-
-    def _fickle(self) -> frozenset[str]:
-        rows = self._db.execute(
-            "SELECT lower(function_name) FROM duckdb_functions() "
-            "WHERE function_type = 'scalar' AND stability <> 'CONSISTENT' GROUP BY 1"
-        ).fetchall()
-        return frozenset(row[0] for row in rows)
+        return consistent | {"coalesce", "unnest", "try", "struct_pack", "row", "list_value"}, fickle
 
     def _create(self, table: str, columns: Mapping[str, str]) -> None:
         listed = ", ".join(f"{ident(name)} {sql_type}" for name, sql_type in columns.items())
@@ -101,13 +92,16 @@ class Binding:
         if table.casefold() not in self._shapes:
             self._unknown.add(table.casefold())
 
+    def read_ahead(self, texts: Collection[str]) -> None:
+        """Have all these texts parsed at once; `parse` then has its answers."""
+        self._parsed |= selects.serialized(self._db, texts)
+
     def parse(self, sql: str) -> selects.Tree:
         """The tree of the one SELECT in a text; raises EngineError where it holds anything else."""
-        statements = selects.parse(self._db, sql)
+        answer = self._parsed.get(sql)
+        statements = selects.parse(self._db, sql) if answer is None else selects.trees(sql, answer)
         if len(statements) != 1:
-            raise EngineError(
-                f"a table is made by one SELECT; this file has {len(statements)} statements", permanent=True
-            )
+            raise EngineError(f"must be one SELECT, found {len(statements)} statements", permanent=True)
         return statements[0]
 
     def parse_expression(self, text: str) -> selects.Tree:
@@ -127,7 +121,7 @@ class Binding:
         rows = f"(SELECT * FROM {table_ident(table)}) AS {name}"
         # No aggregate and no window function may stand in a WHERE clause.
         for sql in (f"SELECT (\n{text}\n) FROM {rows}", f"SELECT 1 FROM {rows} WHERE (\n{text}\n)"):
-            bound = replace(self._bound(sql, ()), line=0)
+            bound = replace(self._bound(sql, ())[0], line=0)
             if bound.error is not None or bound.missing:
                 return bound
         sql_type = str(self._db.execute(f"DESCRIBE SELECT (\n{text}\n) FROM {rows}").fetchall()[0][1])
@@ -138,13 +132,13 @@ class Binding:
 
         `tracked`: its rows will carry `_file_id`, whether the SELECT names it or not.
         """
-        bound = self._bound(sql, parameters)
+        # It binds as EXPLAIN does, and says the columns too.
+        bound, columns = self._bound(sql, parameters, how="DESCRIBE")
         if bound.error is not None or bound.missing:
             self._unknown.add(table.casefold())
             return bound
-        columns = self._db.execute(f"DESCRIBE {_statement(sql)}", _values(self._db, sql)).fetchall()
-        names = [str(c[0]) for c in columns]
-        twice = {n for n in names if [m.casefold() for m in names].count(n.casefold()) > 1}
+        times = Counter(str(c[0]).casefold() for c in columns)
+        twice = {str(c[0]) for c in columns if times[str(c[0]).casefold()] > 1}
         if twice:
             return Bound(error=f"the SELECT names a column twice: {', '.join(sorted(twice))}")
         shape = {c[0]: "INTEGER" if c[1] == '"NULL"' else c[1] for c in columns}
@@ -177,15 +171,16 @@ class Binding:
             self._db.execute("ROLLBACK").fetchall()
         return Bound()
 
-    def _bound(self, sql: str, parameters: Iterable[str]) -> Bound:
+    def _bound(self, sql: str, parameters: Iterable[str], *, how: str = "EXPLAIN") -> tuple[Bound, list[Any]]:
+        """Bind one SELECT by explaining or describing it; what DuckDB says of it then."""
         try:
-            missing = set(self._db.extract_statements(sql)[0].named_parameters) - set(parameters)
+            statement = self._db.extract_statements(f"{how} {_statement(sql)}")[0]
+            missing = set(statement.named_parameters) - set(parameters)
             if missing:
-                return _undeclared(missing)
-            self._db.execute(f"EXPLAIN {_statement(sql)}", _values(self._db, sql)).fetchall()
+                return _undeclared(missing), []
+            return Bound(), self._db.execute(statement, dict.fromkeys(statement.named_parameters)).fetchall()
         except duckdb.Error as error:
-            return self._explained(error, sql)
-        return Bound()
+            return self._explained(error, sql), []
 
     def _explained(self, error: duckdb.Error, sql: str, creates: Collection[str] = ()) -> Bound:
         text = str(error)
@@ -209,10 +204,6 @@ def _names(sql: str, table: str) -> bool:
 
 def _statement(sql: str) -> str:
     return sql.strip().rstrip(";")
-
-
-def _values(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, None]:
-    return dict.fromkeys(connection.extract_statements(sql)[0].named_parameters)
 
 
 def _undeclared(names: set[str]) -> Bound:

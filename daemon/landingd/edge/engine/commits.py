@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
@@ -69,21 +69,22 @@ def high_water(cursor: duckdb.DuckDBPyConnection) -> tuple[int, int]:
 
 def _text(stats: Stats) -> str:
     # The output may be large, and most attempts have none: it is not copied, and said only where there is one.
-    fields: dict[str, Any] = asdict(replace(stats, output=_NONE))
-    del fields["output"]
+    said: dict[str, Any] = {name: getattr(stats, name) for name in _FIELDS}
     if stats.output != _NONE:
-        fields["output"] = {"values": stats.output.values, "rows": stats.output.rows, "text": stats.output.text}
-    return json.dumps(fields)
+        said["output"] = {name: getattr(stats.output, name) for name in _OF_AN_OUTPUT}
+    return json.dumps(said, default=asdict)
 
 
 def _stats(text: str) -> Stats:
     # Rows of earlier versions lack some of the fields; what is not said has its usual value.
-    fields = json.loads(text)
-    files = tuple(FileLoad(**f) for f in fields.get("files", ()))
-    expectations = tuple(ExpectationCount(**e) for e in fields.get("expectations", ()))
-    output = fields.get("output", {})
+    said = json.loads(text)
+    files = tuple(FileLoad(**f) for f in said.get("files", ()))
+    expectations = tuple(ExpectationCount(**e) for e in said.get("expectations", ()))
+    output = said.get("output", {})
     output = Output(**(output | {"rows": tuple(output.get("rows", ()))}))
-    return Stats(**(fields | {"files": files, "expectations": expectations, "output": output}))
+    return Stats(**(said | {"files": files, "expectations": expectations, "output": output}))
 
 
 _NONE = Output()
+_OF_AN_OUTPUT = ("values", "rows", "rows_cut", "text")
+_FIELDS = tuple(one.name for one in fields(Stats) if one.name != "output")

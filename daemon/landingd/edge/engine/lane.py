@@ -193,6 +193,8 @@ class WriteLane:
     def _timed_work(self, attempt: _Try, plan: Plan) -> Stats:
         began_s, start_s = time.time(), time.perf_counter()
         stats = self._work(attempt, plan)
+        if isinstance(plan, PythonPlan):  # it began before it asked for the lane
+            return stats
         return replace(stats, began_s=began_s, worked_ms=round(1000 * (time.perf_counter() - start_s), 3))
 
     def _work(self, attempt: _Try, plan: Plan) -> Stats:

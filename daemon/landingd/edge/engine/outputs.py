@@ -26,17 +26,18 @@ Row = dict[str, Any]
 
 def output_of(cursor: duckdb.DuckDBPyConnection, statement: duckdb.Statement, parameters: Parameters) -> Output:
     """Carry out a SELECT to its end; what is kept of its rows."""
-    rows = first_rows(cursor, statement, parameters, rows_max=OUTPUT_ROWS_MAX)
+    rows = first_rows(cursor, statement, parameters, rows_max=OUTPUT_ROWS_MAX + 1)
     kept: list[Row] = []
     n_bytes = 0
-    for row in rows:
+    for row in rows[:OUTPUT_ROWS_MAX]:
         n_bytes += len(json.dumps(row).encode()) + 2
         if n_bytes > OUTPUT_BYTES_MAX:
             break
         kept.append(row)
     if rows and not kept:
-        return Output(text=f"the first row is larger than {OUTPUT_BYTES_MAX >> 10} KiB and is not kept")
-    return Output(values=kept[0] if kept else {}, rows=tuple(kept))
+        text = f"the first row is larger than {OUTPUT_BYTES_MAX >> 10} KiB and is not kept"
+        return Output(text=text, rows_cut=True)
+    return Output(values=kept[0] if kept else {}, rows=tuple(kept), rows_cut=len(kept) < len(rows))
 
 
 def first_rows(

@@ -1,7 +1,7 @@
 """A SELECT as DuckDB's own parser sees it: its tree as plain data, and the same SELECT over some files only."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import duckdb
@@ -11,6 +11,9 @@ from landingd.errors import EngineError
 
 Tree = dict[str, Any]
 
+_NO_SELECT = "Only SELECT statements"
+"""How DuckDB begins to say that a statement is another one."""
+
 
 def parse(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[Tree]:
     """The statements' trees (`json_serialize_sql`).
@@ -18,10 +21,27 @@ def parse(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[Tree]:
     Raises EngineError (permanent) where the text is no SQL or holds anything but SELECTs; `hint` says which.
     """
     row = cursor.execute("SELECT json_serialize_sql(CAST($sql AS VARCHAR))", {"sql": sql}).fetchone()
-    answer: Tree = json.loads(row[0]) if row else {}
-    if answer.get("error"):
-        raise EngineError(str(answer.get("error_message")), permanent=True, hint=_where(sql, answer))
-    return list(answer["statements"])
+    assert row is not None  # noqa: S101 -- one row in, one row out
+    return trees(sql, row[0])
+
+
+def serialized(cursor: duckdb.DuckDBPyConnection, texts: Collection[str]) -> dict[str, str]:
+    """The parser's answer about each text, for `trees`: of a thousand at once each costs a tenth."""
+    rows = cursor.execute(
+        "SELECT sql, json_serialize_sql(sql) FROM unnest(CAST($texts AS VARCHAR[])) AS given (sql)",
+        {"texts": list(texts)},
+    ).fetchall()
+    return dict(rows)
+
+
+def trees(sql: str, answer: str) -> list[Tree]:
+    """What the parser's answer about a text says; raises EngineError as `parse` does."""
+    found: Tree = json.loads(answer)
+    if found.get("error"):
+        what = str(found.get("error_message"))
+        what = "must be a SELECT, and nothing else" if what.startswith(_NO_SELECT) else what
+        raise EngineError(what, permanent=True, hint=_where(sql, found))
+    return list(found["statements"])
 
 
 def _where(sql: str, answer: Tree) -> str | None:

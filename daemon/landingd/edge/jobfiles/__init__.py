@@ -73,11 +73,12 @@ class BundleRead:
 def read_bundle(
     file: Path, variables: Mapping[str, str], target: str | None, *, shown_root: Path | None = None
 ) -> BundleRead:
-    """The jobs of an asset bundle as it is: `databricks.yml` and the files that it includes.
+    """The jobs of an asset bundle as it is: `databricks.yml`, also by its folder, and the files that it includes.
 
     `variables` are laid over those of the target, and these over the defaults; without a target it is the bundle's
     default one. What is only about the bundle's way to a workspace is passed over.
     """
+    file = file / "databricks.yml" if file.is_dir() else file
     sources: list[Source] = []
     files = _bundle_files(file, shown_root, sources)
     nodes = jobs_of(files, Choice(variables, target)) if files else []

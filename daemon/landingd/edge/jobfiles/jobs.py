@@ -65,8 +65,8 @@ def _name(fields: Fields, default: str) -> str:
     if name is None:
         name = default
     if not _NAME.fullmatch(name):
-        # It is a level of an MQTT topic, a word on the command line and a part of a URL.
-        hint = "letters, digits, _, - and ., at most 100, and first a letter, digit or _"
+        allowed = "letters, digits, _, - and ., at most 100, and first a letter, digit or _"
+        hint = f"{allowed}: it is a level of MQTT topics, a word of commands and a part of URLs"
         fields.wrong("name", f"{name!r} cannot be the name of a job", hint)
     return name
 

@@ -2,7 +2,7 @@
 
 from landingd.edge.jobfiles.fields import Fields, Word
 from landingd.edge.jobfiles.tables import IDENTIFIER
-from landingd.edge.jobfiles.tree import Node, Scalar, Source
+from landingd.edge.jobfiles.tree import Listed, Node, Scalar, Source
 from landingd.model import Parameter, ValueType, Widget
 
 NUMBER_MAX = 10**18
@@ -47,6 +47,7 @@ def _parameter(node: Node, source: Source) -> Parameter:
         pattern=fields.text("pattern"),
         min=_limit(fields, "min"),
         max=_limit(fields, "max"),
+        place=source.place(node.line),
     )
     fields.done()
     return parameter
@@ -65,5 +66,6 @@ def _default(fields: Fields, *, required: bool) -> Word | None:
         return None
     if isinstance(entry.node, Scalar):
         return fields.word(entry.node, "'default'", references=True)
-    fields.wrong("default", f"'default' must be text, found {entry.node}")
+    how = "with commas between the values, as in a run's: default: Oct,Nov" if isinstance(entry.node, Listed) else None
+    fields.wrong("default", f"'default' must be text, found {entry.node}", how)
     return None

@@ -141,14 +141,6 @@ def _check_kind(fields: Fields, kind: str | None) -> None:
         fields.means_nothing(("parameters",), f"with {name!r}", where and f"its values go into {where}")
     if name == "condition_task":
         fields.means_nothing((*_TRIES, "timeout_seconds"), f"with {name!r}", "a condition is decided at once")
-    if name == "for_each_task":
-        fields.means_nothing(
-            _TRIES, f"with {name!r}", "give it to the task inside of the loop: each iteration is tried"
-        )
-        hint = (
-            "give it to the task inside of the loop, where it is each iteration's; the job's own is for the whole run"
-        )
-        fields.means_nothing(("timeout_seconds",), f"with {name!r}", hint)
     if fields.entry("memory_limit") is not None and name not in IN_A_PROCESS:
         hint = f"it is for {' and '.join(IN_A_PROCESS)}; `compute: {{memory_limit}}` of the job is for the others"
         fields.means_nothing(("memory_limit",), f"with {name!r}", hint)

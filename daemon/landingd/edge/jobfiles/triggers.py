@@ -107,9 +107,9 @@ def _trigger(node: Node, source: Source) -> Trigger | None:
 def _of_kind(kind: str, inner: Fields, frame: Trigger) -> Trigger | None:
     """Within a schedule or a continuous trigger Databricks has some of the keys that stand beside the others."""
     if kind in ("schedule", "continuous"):
-        frame = replace(frame, paused=read_paused(inner) or frame.paused)
-    if kind == "schedule":
-        frame = replace(frame, condition=_condition(inner) or frame.condition)
+        frame = replace(
+            frame, paused=read_paused(inner) or frame.paused, condition=_condition(inner) or frame.condition
+        )
     on = _KINDS[kind](inner)
     inner.done(refused=_REFUSED.get(kind, {}))
     return None if on is None else replace(frame, on=on)
@@ -160,8 +160,8 @@ def _timezone(fields: Fields) -> str:
 
 
 def _periodic(fields: Fields) -> On:
-    interval = fields.whole("interval", default=1, least=1)
     unit = fields.choice("unit", list(UNITS_S))
+    interval = fields.whole("interval", default=1, least=1, most=SECONDS_MAX // UNITS_S[unit])
     if fields.lacks("interval"):
         fields.wrong("interval", "'periodic' needs an 'interval'", "for example: {interval: 6, unit: HOURS}")
     if fields.lacks("unit"):

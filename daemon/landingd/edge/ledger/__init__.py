@@ -51,6 +51,8 @@ __all__ = [
 
 T = TypeVar("T")
 SCHEMA_VERSION = 3
+CHECKPOINT_PAGES = 4000
+"""Of 4 KiB each, about 500 tasks: a checkpoint syncs twice, and the commit that happens on it waits for that."""
 
 
 class LedgerError(LandingdError):
@@ -133,6 +135,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.row_factory = sqlite3.Row
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
+    db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     db.execute("PRAGMA busy_timeout = 10000")
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:

@@ -165,6 +165,11 @@ class AlertVerbs:
             (job, subject, since_s, told_at_s),
         )
 
+    def health_of(self, job: str) -> dict[str, tuple[float, float]]:
+        """What is remembered of a job, by subject: since when, and when it was told (0: nobody was)."""
+        rows = self._db.execute("SELECT subject, since_s, told_at_s FROM health WHERE job = ?", (job,))
+        return {row["subject"]: (row["since_s"], row["told_at_s"]) for row in rows}
+
     def forget_health(self, job: str, subject: str) -> None:
         """A subject is well again, or over."""
         self._db.execute("DELETE FROM health WHERE job = ? AND subject = ?", (job, subject))

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-_OF_A_RUN = ("run_files", "expectations", "attempts", "edges", "tasks", "repairs", "runs")
+_OF_A_RUN = ("run_files", "expectations", "attempts", "edges", "tasks", "repairs", "earlier_results", "runs")
 """In an order in which nothing refers to what is gone."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from landingd.model import Result, RunRequest, RunState, TriggerType
+from landingd.model import Result, RunRequest, RunState, TriggerType, loop_of
 
 Row = sqlite3.Row
 _OPEN = "state IN ('QUEUED', 'RUNNING', 'TERMINATING')"
@@ -135,9 +135,13 @@ class RunVerbs:
         )
         return [_run(row) for row in rows]
 
-    def open_children(self, run_id: int) -> list[int]:
-        """Runs that have not ended and that run_job tasks of this run have started."""
-        rows = self._db.execute(f"SELECT run_id FROM runs WHERE parent_run_id = ? AND {_OPEN}", (run_id,))
+    def open_children(self, run_id: int, *, of_loop: str | None = None) -> list[int]:
+        """Runs that have not ended and that run_job tasks of this run, or iterations of this loop, have started."""
+        rows = self._db.execute(
+            f"SELECT run_id FROM runs WHERE parent_run_id = ?1 AND {_OPEN} AND (?2 IS NULL OR EXISTS (SELECT 1 "
+            "FROM tasks WHERE tasks.run_id = ?1 AND task_key = parent_task_key AND parent = ?2))",
+            (run_id, of_loop),
+        )
         return [row["run_id"] for row in rows]
 
     def next_queued(self, job: str, *, without_files: bool, inner_only: bool) -> RunRow | None:
@@ -248,9 +252,10 @@ class RunVerbs:
         parameters: Mapping[str, str] | None = None,
         given: Mapping[str, str] | None = None,
     ) -> int:
-        """TERMINATED -> QUEUED, the named tasks -> PENDING. Returns the number of this repair.
+        """TERMINATED -> QUEUED, the named tasks, and the loops of named iterations, -> PENDING.
 
-        `parameters` take the place of the run's; `given`: those of them that were asked for now.
+        Returns the number of this repair. `parameters` take the place of the run's; `given`: those of them that were
+        asked for now.
         """
         row = self._db.execute(
             "UPDATE runs SET state = 'QUEUED', result = NULL, error = NULL, ended_at_s = NULL, repairs = repairs + 1, "
@@ -261,7 +266,7 @@ class RunVerbs:
             "UPDATE tasks SET state = 'PENDING', result = NULL, error = NULL, output = NULL, failures = 0, "
             "concurrency = NULL, crashes = 0, retry_at_s = NULL, ended_at_s = NULL "
             "WHERE run_id = ? AND task_key = ? AND state IN ('TERMINATED', 'PENDING')",
-            [(run_id, key) for key in task_keys],
+            [(run_id, loop_of(key) or key) for key in task_keys],
         )
         self._db.execute(
             "INSERT INTO repairs (run_id, repair, requested_at_s, tasks, parameters) VALUES (?, ?, ?, ?, ?)",

@@ -1,13 +1,14 @@
 """The verbs about the tasks of a run and their attempts.
 
 Each task counts how many of the tasks before it have not ended (`blockers`). The end of a task counts down those behind
-it, so what follows from it is found without looking at the whole run, however many tasks it has.
+it, so what follows from it is found without looking at the whole run, however many tasks it has. SQLite, which does
+not know how long a run is, would rather go through all of it in two places: there the index is named.
 """
 
 import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
 from landingd.model import AttemptKey, ExpectationCount, Output, Result, RunIf, Stats, TaskState
 
@@ -101,6 +102,15 @@ class TaskVerbs:
             (run_id,),
         )
 
+    def keep_results(self, run_id: int) -> None:
+        """Keep what each task of an ended run came to, before a repair changes that."""
+        self._db.execute(
+            "INSERT INTO earlier_results (run_id, repair, task_key, result) SELECT run_id, repairs, task_key, "
+            "tasks.result FROM tasks JOIN runs USING (run_id) "
+            "WHERE run_id = ? AND parent IS NULL AND tasks.result IS NOT NULL",
+            (run_id,),
+        )
+
     def drop_tasks(self, run_id: int, task_keys: Sequence[str]) -> None:
         """Tasks that the job has no more, with their iterations."""
         self._db.executemany(
@@ -127,7 +137,9 @@ class TaskVerbs:
 
     def has_open_tasks(self, run_id: int) -> bool:
         """Whether any has not ended."""
-        row = self._db.execute("SELECT 1 FROM tasks WHERE run_id = ? AND state <> 'TERMINATED'", (run_id,)).fetchone()
+        row = self._db.execute(
+            "SELECT 1 FROM tasks INDEXED BY tasks_open WHERE run_id = ? AND state <> 'TERMINATED'", (run_id,)
+        ).fetchone()
         return row is not None
 
     def unblocked(self, run_id: int) -> list[str]:
@@ -154,7 +166,7 @@ class TaskVerbs:
         """How the tasks that this one depends on stand."""
         rows = self._db.execute(
             "SELECT t.task_key, t.state, t.result, e.outcome AS wanted, t.output ->> '$.condition' AS outcome "
-            "FROM edges AS e JOIN tasks AS t ON t.run_id = e.run_id AND t.task_key = e.upstream "
+            "FROM edges AS e INDEXED BY edges_down JOIN tasks AS t ON t.run_id = e.run_id AND t.task_key = e.upstream "
             "WHERE e.run_id = ? AND e.task_key = ?",
             (run_id, task_key),
         )
@@ -169,13 +181,23 @@ class TaskVerbs:
             for row in rows
         ]
 
-    def writes_before(self, run_id: int, job: str, task_keys: Collection[str]) -> bool:
-        """Whether an older active run of the job has yet to end one of these tasks."""
-        row = self._db.execute(
-            "SELECT 1 FROM runs JOIN tasks USING (run_id) WHERE runs.job = ?1 AND runs.run_id < ?2 "
-            "AND runs.state IN ('QUEUED', 'RUNNING', 'TERMINATING') AND runs.state <> 'QUEUED' "
-            "AND tasks.state <> 'TERMINATED' AND tasks.task_key IN (SELECT value FROM json_each(?3)) LIMIT 1",
+    def others_with(self, run_id: int, job: str, task_keys: Collection[str]) -> list[int]:
+        """The other active runs of the job that have yet to end one of these tasks, oldest first."""
+        rows = self._db.execute(
+            "SELECT run_id FROM runs WHERE job = ?1 AND run_id <> ?2 "
+            "AND state IN ('QUEUED', 'RUNNING', 'TERMINATING') AND state <> 'QUEUED' "
+            "AND EXISTS (SELECT 1 FROM tasks WHERE tasks.run_id = runs.run_id AND tasks.state <> 'TERMINATED' "
+            "AND tasks.task_key IN (SELECT value FROM json_each(?3))) ORDER BY run_id",
             (job, run_id, json.dumps(list(task_keys))),
+        )
+        return [row["run_id"] for row in rows]
+
+    def has_begun(self, run_id: int, task_keys: Collection[str]) -> bool:
+        """Whether the run has begun one of these tasks since it was queued or last repaired."""
+        row = self._db.execute(
+            "SELECT 1 FROM runs JOIN attempts USING (run_id) WHERE run_id = ?1 AND attempts.repair = runs.repairs "
+            "AND task_key IN (SELECT value FROM json_each(?2)) LIMIT 1",
+            (run_id, json.dumps(list(task_keys))),
         ).fetchone()
         return row is not None
 
@@ -202,7 +224,7 @@ class TaskVerbs:
     def recall_attempt(self, key: AttemptKey, *, now_s: float) -> None:
         """Begin an attempt of an open task that the warehouse has and this file knows nothing of.
 
-        The end of an attempt before it, if there was one, is lost for good.
+        How those before it ended, of which it does not know the end or anything, is lost for good.
         """
         row = self._db.execute(
             "UPDATE tasks SET state = 'RUNNING', attempts = ?1, retry_at_s = NULL, started_at_s = ?2 WHERE run_id = ?3 "
@@ -211,6 +233,12 @@ class TaskVerbs:
         ).fetchone()
         if row is None:
             return
+        known = self._db.execute(
+            "SELECT coalesce(max(attempt), 0) AS n FROM attempts WHERE run_id = ? AND task_key = ?",
+            (key.run_id, key.task_key),
+        ).fetchone()["n"]
+        for attempt in range(known + 1, key.attempt):
+            self._note_attempt(AttemptKey(key.run_id, key.task_key, attempt), now_s)
         self._db.execute(
             "UPDATE attempts SET ended_at_s = ?, outcome = 'died', error = 'how it ended was lost with the ledger''s "
             "last commits' WHERE run_id = ? AND task_key = ? AND outcome IS NULL",
@@ -301,11 +329,15 @@ class TaskVerbs:
         return {row["task_key"]: _task(row) for row in rows}
 
 
+_OUTPUT_FIELDS = tuple(one.name for one in fields(Output))
+
+
 def _as_json(output: Output | None) -> str | None:
     """Without what was left empty; None where that is all."""
     if output is None or output == Output():
         return None
-    return json.dumps({key: value for key, value in asdict(output).items() if value not in (None, "", (), {})})
+    left = {name: getattr(output, name) for name in _OUTPUT_FIELDS}  # `asdict` would copy all that is in it
+    return json.dumps({name: value for name, value in left.items() if value not in (None, False, "", (), {})})
 
 
 def _task(row: Row) -> TaskRow:

@@ -134,6 +134,26 @@ class TriggerVerbs:
             (json.dumps([list(one) for one in kept]),),
         )
 
+    def rename_triggers(self, job: str, names: Mapping[str, str]) -> None:
+        """Triggers have other names now. Who had one of those, and has no other, is forgotten.
+
+        `names`: the new ones by the old ones.
+        """
+        taken = json.dumps([new for new in names.values() if new not in names])
+        for table in ("triggers", "trigger_history"):
+            self._db.execute(
+                f"DELETE FROM {table} WHERE job = ? AND trigger_name IN (SELECT value FROM json_each(?))", (job, taken)
+            )
+            # Two may change places, so none takes its new name before all have left their old ones.
+            self._db.executemany(
+                f"UPDATE {table} SET trigger_name = '>' || ?3 WHERE job = ?1 AND trigger_name = ?2",
+                [(job, old, new) for old, new in names.items()],
+            )
+            self._db.execute(
+                f"UPDATE {table} SET trigger_name = substr(trigger_name, 2) WHERE job = ? AND trigger_name LIKE '>%'",
+                (job,),
+            )
+
     # -- history --
 
     def note_trigger(

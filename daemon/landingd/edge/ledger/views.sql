@@ -6,6 +6,16 @@
 -- Of ended runs only: with one over all of them SQLite would not use `runs_open` any more to find the open ones.
 CREATE INDEX IF NOT EXISTS runs_ended_newest ON runs (job, run_id) WHERE ended_at_s IS NOT NULL;
 
+-- What each task had come to when a repair began: `repair` is the execution before it, 0 the original one. The matrix
+-- shows it; nothing else looks at it.
+CREATE TABLE IF NOT EXISTS earlier_results (
+    run_id INTEGER NOT NULL REFERENCES runs (run_id),
+    repair INTEGER NOT NULL,
+    task_key TEXT NOT NULL,
+    result TEXT NOT NULL,
+    PRIMARY KEY (run_id, repair, task_key)
+) STRICT, WITHOUT ROWID;
+
 DROP VIEW IF EXISTS job_run_timeline;
 CREATE VIEW job_run_timeline AS
 SELECT

@@ -82,6 +82,8 @@ class Exchange:
     def clear(self) -> None:
         """Take away what was only for the attempt."""
         for file in (self.files_file, self.values_file):
+            if file.is_dir() and not file.is_symlink():  # whatever a task has made of it
+                shutil.rmtree(file, ignore_errors=True)
             file.unlink(missing_ok=True)
 
 

@@ -6,7 +6,7 @@ from landingd.core import admission, selecting, triggers
 from landingd.edge.ledger import Ledger, TaskEntry
 from landingd.errors import RefusedError
 from landingd.flow import alerting, telling
-from landingd.model import Admitted, Job, Result, RunRequest, RunState
+from landingd.model import Admitted, Job, RunRequest, RunState
 
 
 def admit(ledger: Ledger, job: Job, request: RunRequest, now_s: float) -> Admitted:
@@ -48,8 +48,7 @@ def admit(ledger: Ledger, job: Job, request: RunRequest, now_s: float) -> Admitt
 def _known(ledger: Ledger, run_id: int) -> Admitted:
     run = ledger.run(run_id)
     assert run is not None  # noqa: S101 -- found in this transaction
-    skipped: Result | None = run.result if run.state is RunState.SKIPPED else None
-    return Admitted(run_id, run.state, skipped, known=True)
+    return Admitted(run_id, run.state, run.result, known=True)
 
 
 def _files(ledger: Ledger, job: Job, request: RunRequest) -> Sequence[int]:

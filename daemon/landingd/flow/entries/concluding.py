@@ -8,20 +8,18 @@ from landingd.core import lifecycle
 from landingd.edge.ledger import Ledger, RunRow, TaskRow
 from landingd.flow import alerting, arriving, telling
 from landingd.flow.entries import finishing, following, parts
+from landingd.flow.outcomes import outcome_word
 from landingd.model import (
     AttemptKey,
     Canceled,
     Committed,
     Expanded,
-    Failed,
     ForEach,
-    Interrupted,
     Job,
     Outcome,
     Result,
     RunState,
     TaskState,
-    TimedOut,
     iteration_key,
 )
 
@@ -33,6 +31,10 @@ class Concluded:
     begun: tuple[AttemptKey, ...] = ()
     retry_at_s: float | None = None
     run_result: Result | None = None
+    retry_key: str | None = None
+    """What is tried again then: the task itself, or the loop whose last iteration it was."""
+    late_at_s: float | None = None
+    """Of a loop whose iterations have begun: when its time is over."""
 
 
 def conclude(
@@ -45,16 +47,23 @@ def conclude(
     over = run.state is RunState.TERMINATING
     if over and not isinstance(outcome, Committed):
         outcome = Canceled(run.error or "canceled")
+    elif mine.parent is not None and not isinstance(outcome, Committed) and ledger.is_late(key.run_id, mine.parent):
+        outcome = Canceled(following.LOOP_IS_LATE)
     decision = _decide(ledger, job, key, outcome, task=mine, now_s=now_s)
     _record_attempt(ledger, key, outcome, decision, job=job, now_s=now_s)
     if isinstance(outcome, Committed) and parts.remaining(ledger, job, key) and not over:
         decision = lifecycle.Decision(TaskState.PENDING, again=True)
-    _record_task(ledger, key, outcome, decision, task=mine, now_s=now_s)
+    _record_task(ledger, run, outcome, decision, task=mine, now_s=now_s)
     alerting.task_ended(ledger, job, key, decision, now_s)
     ready = _following(ledger, job, run, mine, outcome=outcome, decision=decision, now_s=now_s)
     begun = following.begin(ledger, job, key.run_id, ready, now_s) if go_on and not over else ()
     result = None if begun else finishing.end_if_over(ledger, job, key.run_id, now_s)
-    return Concluded(begun, decision.retry_at_s, result)
+    if decision.state is TaskState.RUNNING:
+        again_s, late_s = ledger.retry_at_s(key.run_id, key.task_key), following.late_at_s(job, mine)
+        return Concluded(begun, again_s, result, key.task_key, late_s)
+    if mine.parent is not None and decision.state is TaskState.TERMINATED:
+        return Concluded(begun, ledger.retry_at_s(key.run_id, mine.parent), result, mine.parent)
+    return Concluded(begun, decision.retry_at_s, result, key.task_key)
 
 
 def _following(
@@ -116,7 +125,7 @@ def _record_attempt(
     if isinstance(outcome, Expanded):
         return  # it ends with its iterations
     stats = outcome.stats if isinstance(outcome, Committed) else None
-    ledger.end_attempt(key, _outcome_word(outcome), stats=stats, error=decision.error, now_s=now_s)
+    ledger.end_attempt(key, outcome_word(outcome), stats=stats, error=decision.error, now_s=now_s)
     if stats is not None:
         arriving.record(ledger, key, stats, now_s)
         ledger.count_expectations(key, stats.expectations)
@@ -126,8 +135,9 @@ def _record_attempt(
 
 
 def _record_task(
-    ledger: Ledger, key: AttemptKey, outcome: Outcome, decision: lifecycle.Decision, *, task: TaskRow, now_s: float
+    ledger: Ledger, run: RunRow, outcome: Outcome, decision: lifecycle.Decision, *, task: TaskRow, now_s: float
 ) -> None:
+    key = AttemptKey(run.run_id, task.task_key, task.attempts)
     stats = outcome.stats if isinstance(outcome, Committed) else None
     ledger.set_task(
         key.run_id,
@@ -142,20 +152,4 @@ def _record_task(
         output=stats.output if stats else None,
     )
     if decision.state not in {TaskState.PENDING, TaskState.RUNNING}:
-        telling.tell_task(ledger, key, decision, stats=stats, started_s=task.started_at_s, now_s=now_s)
-
-
-def _outcome_word(outcome: Outcome) -> str:
-    match outcome:
-        case Committed():
-            return "committed"
-        case Failed():
-            return "failed"
-        case TimedOut():
-            return "timed out"
-        case Interrupted(crashed=crashed):
-            return "died" if crashed else "interrupted"
-        case Canceled():
-            return "canceled"
-        case Expanded():
-            return "expanded"
+        telling.tell_task(ledger, key, decision, stats=stats, started_s=task.started_at_s, now_s=now_s, run=run)

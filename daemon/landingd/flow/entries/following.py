@@ -3,11 +3,14 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from landingd.core import lifecycle, runif
+from landingd.core import lifecycle, queueing, runif
 from landingd.edge.ledger import Ledger, TaskRow
 from landingd.flow import alerting, telling
-from landingd.flow.entries import finishing
+from landingd.flow.entries import finishing, parts
+from landingd.flow.outcomes import outcome_word
 from landingd.model import AttemptKey, Job, Result, TaskState
+
+LOOP_IS_LATE = "the time of its loop was over"
 
 
 def begin_ready(ledger: Ledger, job: Job | None, run_id: int, now_s: float) -> tuple[AttemptKey, ...]:
@@ -25,7 +28,7 @@ def begin_ready(ledger: Ledger, job: Job | None, run_id: int, now_s: float) -> t
 def begin(
     ledger: Ledger, job: Job | None, run_id: int, task_keys: Sequence[str], now_s: float
 ) -> tuple[AttemptKey, ...]:
-    """Begin attempts of these tasks, but of those that make tables only when no older run of the job still has to.
+    """Begin attempts of these tasks, but of those that make tables only when it is the run's turn to write.
 
     Otherwise two runs with other parameters would read each other's tables half way.
     """
@@ -38,8 +41,12 @@ def begin(
 
 
 def must_wait(ledger: Ledger, job: Job, run_id: int) -> bool:
-    """Whether an older run of the job still has to write its tables: this one's table tasks may not begin."""
-    return bool(job.table_tasks) and ledger.writes_before(run_id, job.name, job.table_tasks)
+    """Whether it is another run's turn to write the job's tables: this one's table tasks may not begin."""
+    others = ledger.others_with(run_id, job.name, job.table_tasks) if job.table_tasks else []
+    if not others:
+        return False
+    mine, *theirs = (queueing.Writer(one, ledger.has_begun(one, job.table_tasks)) for one in (run_id, *others))
+    return not queueing.may_write(mine, theirs)
 
 
 def follow(ledger: Ledger, run_id: int, task_keys: Iterable[str], now_s: float) -> list[str]:
@@ -77,28 +84,49 @@ def after_end(ledger: Ledger, job: Job | None, run_id: int, task: TaskRow, now_s
 
 
 def end_loop(ledger: Ledger, job: Job | None, run_id: int, loop_key: str, now_s: float, *, over: bool) -> list[str]:
-    """The last iteration of a loop has ended, and with it the loop."""
+    """The last iteration of a loop has ended, and with it the loop, unless it is tried again."""
     loop = ledger.task(run_id, loop_key)
     assert loop is not None  # noqa: S101 -- its iterations name it
+    started_s = loop.started_at_s or now_s
     ended = {key: result or Result.FAILED for key, result in ledger.iteration_results(run_id, loop_key).items()}
-    decision = lifecycle.of_loop(ended)
+    late_s = (limit_s(job, loop_key) or now_s - started_s) if ledger.is_late(run_id, loop_key) else None
+    outcome = lifecycle.of_loop(ended, late_s=late_s)
+    policy = lifecycle.RetryPolicy() if over else parts.policy(job, loop_key)
+    seed = f"{run_id}/{loop_key}"
+    decision = lifecycle.after_attempt(
+        outcome, status=finishing.status(loop), policy=policy, started_s=started_s, now_s=now_s, seed=seed
+    )
     key = AttemptKey(run_id, loop_key, loop.attempts)
-    word = "committed" if decision.result is Result.SUCCESS else "failed"
-    ledger.end_attempt(key, word, stats=None, error=decision.error, now_s=now_s)
+    ledger.end_attempt(key, outcome_word(outcome), stats=None, error=decision.error, now_s=now_s)
     ledger.set_task(
         run_id,
         loop_key,
         decision.state,
         result=decision.result,
         error=decision.error,
-        failures=0 if decision.result is Result.SUCCESS else 1,
-        crashes=0,
-        retry_at_s=None,
+        failures=decision.failures,
+        crashes=decision.crashes,
+        retry_at_s=decision.retry_at_s,
         now_s=now_s,
     )
     telling.tell_task(ledger, key, decision, now_s=now_s, started_s=loop.started_at_s)
     alerting.task_ended(ledger, job, key, decision, now_s)
+    if decision.result is None:
+        ledger.fold_loop(run_id, loop_key)
+        return []
     return after_end(ledger, job, run_id, loop, now_s, over=over)
+
+
+def limit_s(job: Job | None, loop_key: str) -> float:
+    """How long an attempt of a loop may take, with all its iterations; 0: as long as it likes."""
+    task = parts.task_of(job, loop_key)
+    return task.timeout_s if task else 0.0
+
+
+def late_at_s(job: Job | None, loop: TaskRow) -> float | None:
+    """When the time of a loop that is under way is over; None: never."""
+    limit = limit_s(job, loop.task_key)
+    return loop.started_at_s + limit if limit and loop.started_at_s is not None else None
 
 
 def tell_left_out(ledger: Ledger, run_id: int, task: TaskRow, result: Result, now_s: float) -> None:

@@ -22,7 +22,10 @@ def part(ledger: Ledger, job: Job | None, run_id: int, task_key: str) -> list[Fi
 
 def remaining(ledger: Ledger, job: Job | None, key: AttemptKey) -> bool:
     """Whether the run has parts left for the task, now that this attempt is recorded."""
-    return ledger.is_split(key.run_id) and bool(part(ledger, job, key.run_id, key.task_key))
+    task = task_of(job, key.task_key)
+    if task is None or task.ingest is None or not ledger.is_split(key.run_id):
+        return False
+    return bool(part(ledger, job, key.run_id, key.task_key))
 
 
 def isolated(

@@ -21,6 +21,10 @@ class Started:
     retries: tuple[tuple[str, float], ...] = ()
     together: bool = False
     """`begun` are all of the run's tasks, in an order in which they may run, to be tried in one transaction."""
+    held: bool = False
+    """It is another run's turn to write the job's tables."""
+    loops: tuple[tuple[AttemptKey, float], ...] = ()
+    """Loops under way that have a time limit, each with when that is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +84,17 @@ def _start(ledger: Ledger, run: RunRow, job: Job, now_s: float) -> Started:
     if run.state is RunState.QUEUED and run.repairs == 0 and _may_share(ledger, run, job):
         keys = following.begin(ledger, job, run.run_id, graph.order(job), now_s)
         return Started(_again(ledger, run), keys, together=True)
-    retries = tuple(
-        (task.task_key, task.retry_at_s or now_s)
-        for task in ledger.open_tasks(run.run_id)
-        if task.state is TaskState.WAITING_FOR_RETRY
+    open_ = ledger.open_tasks(run.run_id)
+    waiting = [task for task in open_ if task.state is TaskState.WAITING_FOR_RETRY]
+    under_way = [task for task in open_ if task.state is TaskState.RUNNING and task.concurrency is not None]
+    ends = [(AttemptKey(run.run_id, one.task_key, one.attempts), following.late_at_s(job, one)) for one in under_way]
+    return Started(
+        _again(ledger, run),
+        following.begin_ready(ledger, job, run.run_id, now_s),
+        tuple((task.task_key, task.retry_at_s or now_s) for task in waiting),
+        held=following.must_wait(ledger, job, run.run_id),
+        loops=tuple((key, at_s) for key, at_s in ends if at_s is not None),
     )
-    begun = following.begin_ready(ledger, job, run.run_id, now_s)
-    return Started(_again(ledger, run), begun, retries)
 
 
 def _may_share(ledger: Ledger, run: RunRow, job: Job) -> bool:

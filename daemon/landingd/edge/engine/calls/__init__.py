@@ -6,8 +6,10 @@ cannot be killed. Where an attempt has to end early, what runs in DuckDB is inte
 the lane is free at once; the thread goes on until the function returns, and can change nothing in the warehouse.
 """
 
+import inspect
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +22,7 @@ from landingd.edge.engine.calls.source import explained, loaded
 from landingd.edge.engine.faults import message
 from landingd.edge.engine.remembered import Remembered
 from landingd.errors import EngineError
-from landingd.model import OUTPUT_BYTES_MAX, Output, PythonPlan, Stats
+from landingd.model import OUTPUT_BYTES_MAX, Output, PythonCall, PythonPlan, Stats
 
 __all__ = ["Call", "CallEndedError", "TaskContext", "TaskCursor"]
 
@@ -50,6 +52,7 @@ class Call:
         """Tables, maybe."""
         self._books_named = False
         """By a statement that writes."""
+        self._began_s, self._took_ms = 0.0, 0.0
         self._thread = threading.Thread(target=self._run, name=f"python-task {plan.key.task_key}", daemon=True)
 
     def start(self) -> None:
@@ -97,21 +100,29 @@ class Call:
             remembered.renew(cursor)
         elif self._reshaped:
             remembered.renew_columns(cursor)
-        return Stats(how="python", changed=self._changed, output=self._output or Output())
+        return Stats(
+            how="python",
+            began_s=self._began_s,
+            worked_ms=self._took_ms,
+            changed=self._changed,
+            output=self._output or Output(),
+        )
 
     # -- on the function's thread --
 
     def _run(self) -> None:
         cursor = TaskCursor(self._lend, self._plan.parameters, on_statements=self._note)
         context = TaskContext(self._plan, cursor)
+        self._began_s, start_s = time.time(), time.perf_counter()
         try:
             with loaded(self._plan.call) as function:
-                function(context)
+                _require_done(self._plan.call, function(context))
             self._output = Output(values=_checked(context.values))
         except CallEndedError:
             self._error = EngineError("the attempt has ended", permanent=False)
         except BaseException as error:  # noqa: BLE001 -- whatever a user's function raises is the attempt's outcome
             self._error = explained(self._plan.call, error)
+        self._took_ms = round(1000 * (time.perf_counter() - start_s), 3)
         self._over.set()
         self._on_news()
 
@@ -135,6 +146,21 @@ class Call:
                 raise
 
 
+def _require_done(call: PythonCall, returned: object) -> None:
+    """An async function or a generator returns before a line of it has run; raises EngineError (permanent)."""
+    kinds = (
+        (inspect.iscoroutine, "an async function", "use asyncio.run(...) inside of a plain one"),
+        (inspect.isasyncgen, "an async generator", "use asyncio.run(...) inside of a plain function"),
+        (inspect.isgenerator, "a generator", "a task's function has no `yield`"),
+    )
+    for is_it, kind, hint in kinds:
+        if is_it(returned):
+            if inspect.iscoroutine(returned):
+                returned.close()  # or Python warns that nobody has awaited it
+            what = f"{call.shown_file}: {call.function!r} is {kind}: nothing of it was carried out"
+            raise EngineError(what, permanent=True, hint=hint)
+
+
 def _require_transaction(cursor: duckdb.DuckDBPyConnection, cause: duckdb.Error) -> None:
     """Not every error costs the transaction; raises EngineError where the one that the function caught did."""
     try:
@@ -151,7 +177,7 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
     """What `ctx.values` holds, as JSON reads it back; raises EngineError (permanent) where it is none or too much."""
     for name, value in values.items():
         try:
-            json.dumps(value, allow_nan=False)
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
         except (TypeError, ValueError) as error:
             raise EngineError(
                 f"ctx.values[{name!r}] is {_shown(value)}, which JSON cannot say: {error}",

@@ -25,7 +25,14 @@ from landingd.edge.ledger.views.files import (
 )
 from landingd.edge.ledger.views.history import matrix, runs_below, runs_to_keep
 from landingd.edge.ledger.views.jobs import job_state
-from landingd.edge.ledger.views.opening import Answer, Connection, LedgerUnreadableError, open_views, reading
+from landingd.edge.ledger.views.opening import (
+    Answer,
+    Connection,
+    LedgerUnreadableError,
+    one_moment,
+    open_views,
+    reading,
+)
 from landingd.edge.ledger.views.runs import queued, run, runs, timings, under_way
 from landingd.edge.ledger.views.tails import TailStanding, tail, tails_at, tails_standing
 from landingd.edge.ledger.views.triggers import triggers
@@ -54,6 +61,7 @@ __all__ = [
     "loads_of",
     "matrix",
     "newest_ids",
+    "one_moment",
     "open_views",
     "outbox_size",
     "path_of",

@@ -14,8 +14,11 @@ GoingRow = tuple[int, int, float, str | None, int]
 
 
 def alerts(db: sqlite3.Connection, *, limit: int = 1000) -> list[Answer]:
-    """Alerts that could not be delivered yet, the oldest first."""
-    rows = db.execute("SELECT * FROM alerts ORDER BY seq LIMIT ?", (limit,))
+    """Alerts that could not be delivered yet, the oldest first. A destination waits as a whole."""
+    rows = db.execute(
+        "SELECT *, max(next_try_s) OVER (PARTITION BY channel, destination) AS due_s FROM alerts ORDER BY seq LIMIT ?",
+        (limit,),
+    )
     return [_alert(row) for row in rows]
 
 
@@ -107,6 +110,6 @@ def _alert(row: sqlite3.Row) -> Answer:
         "destination": row["destination"],
         "created_at": utc(row["created_at_s"]),
         "tries": row["tries"],
-        "next_try_at": utc(row["next_try_s"]),
+        "next_try_at": utc(row["due_s"]),
         "error": row["error"],
     }

@@ -96,6 +96,7 @@ def asked_versions(db: sqlite3.Connection, file_ids: Sequence[int]) -> list[Answ
             "rows_rejected": row["rows_rejected"] or 0,
             "seen_s": row["seen_at_s"],
             "loaded_s": row["loaded_at_s"],
+            "is_segment": json.loads(row["facts"]).get("segment") is not None,
             "is_left": row["run_state"] == "TERMINATED" and row["run_result"] != "SUCCESS" and row["wanted"] is None,
         }
         for row in rows

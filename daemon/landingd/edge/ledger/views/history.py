@@ -22,6 +22,13 @@ class _Run:
     repairs: dict[int, sqlite3.Row] = field(default_factory=dict[int, sqlite3.Row])
     tasks: dict[str, sqlite3.Row] = field(default_factory=dict[str, sqlite3.Row])
     attempts: dict[tuple[int, str], list[sqlite3.Row]] = field(default_factory=dict[tuple[int, str], list[sqlite3.Row]])
+    earlier: dict[int, dict[str, str]] = field(default_factory=dict[int, dict[str, str]])
+    """What each task had come to at the end of an execution that a repair came after."""
+
+    @property
+    def keys(self) -> list[str]:
+        """Its tasks; at the end those that the job had no more when it was repaired."""
+        return list(dict.fromkeys([*self.tasks, *(key for results in self.earlier.values() for key in results)]))
 
 
 def matrix(db: sqlite3.Connection, job: str, limit: int) -> Answer:
@@ -32,7 +39,7 @@ def matrix(db: sqlite3.Connection, job: str, limit: int) -> Answer:
     """
     runs = _runs(db, job, limit)
     columns = [(run, repair) for run in runs for repair in range(run.row["repairs"] + 1)]
-    keys = dict.fromkeys(key for run in reversed(runs) for key in run.tasks)
+    keys = dict.fromkeys(key for run in reversed(runs) for key in run.keys)
     return {
         "job": job,
         "columns": [_column(run, repair) for run, repair in columns],
@@ -52,6 +59,8 @@ def _runs(db: sqlite3.Connection, job: str, limit: int) -> list[_Run]:
         run.tasks = {row["task_key"]: row for row in tasks}
         for row in db.execute("SELECT * FROM attempts WHERE run_id = ? ORDER BY attempt", (run_id,)):
             run.attempts.setdefault((row["repair"], row["task_key"]), []).append(row)
+        for row in db.execute("SELECT * FROM earlier_results WHERE run_id = ?", (run_id,)):
+            run.earlier.setdefault(row["repair"], {})[row["task_key"]] = row["result"]
     return list(runs.values())
 
 
@@ -74,7 +83,7 @@ def _earlier_result(run: _Run, repair: int, own: sqlite3.Row | None) -> str:
     """Of an execution that a repair came after: where the books do not say it, what its tasks came to."""
     if own is not None and own["result"]:
         return str(own["result"])
-    cells = [_cell(run, repair, key) for key in run.tasks]
+    cells = [_cell(run, repair, key) for key in run.keys]
     results = {cell["result"] for cell in cells if cell is not None}
     if results & {"FAILED", "TIMEDOUT", "UPSTREAM_FAILED"}:
         return "FAILED"
@@ -92,18 +101,27 @@ def _own_duration_ms(run: _Run, repair: int, own: sqlite3.Row | None) -> float |
 
 
 def _cell(run: _Run, repair: int, key: str) -> Answer | None:
-    task = run.tasks.get(key)
-    if task is None or (repair and not _had_part(run.repairs, repair, key)):
+    if repair and not _had_part(run.repairs, repair, key):
         return None
     attempts = run.attempts.get((repair, key), [])
+    word = _word(run, repair, key, attempts)
+    return word and word | {"attempts": len(attempts), "duration_ms": _took_ms(attempts)}
+
+
+def _word(run: _Run, repair: int, key: str, attempts: Sequence[sqlite3.Row]) -> Answer | None:
+    """What the task came to in this execution, or where it stands."""
+    if repair in run.earlier:
+        result = run.earlier[repair].get(key)
+        return {"state": "TERMINATED", "result": result} if result else None
+    task = run.tasks.get(key)
+    if task is None:
+        return None
+    # Repairs of earlier versions have kept nothing: it is made out from the attempts.
     last = not any(_had_part(run.repairs, later, key) for later in range(repair + 1, run.row["repairs"] + 1))
     if last:
-        word = {"state": task["state"], "result": task["result"]}
-    elif attempts:
-        word = {"state": "TERMINATED", "result": _came_to(run, repair, key, attempts[-1]["outcome"])}
-    else:
-        word = {"state": "TERMINATED", "result": "UPSTREAM_FAILED"}
-    return word | {"attempts": len(attempts), "duration_ms": _took_ms(attempts)}
+        return {"state": task["state"], "result": task["result"]}
+    came_to = _came_to(run, repair, key, attempts[-1]["outcome"]) if attempts else "UPSTREAM_FAILED"
+    return {"state": "TERMINATED", "result": came_to}
 
 
 def _had_part(repairs: Mapping[int, sqlite3.Row], repair: int, key: str) -> bool:

@@ -40,6 +40,17 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
+@contextlib.contextmanager
+def one_moment(path: Path) -> Iterator[sqlite3.Connection]:
+    """The same, and all that is read is of one moment.
+
+    For an answer that is put together from several reads: a daemon at work may write between any two of them.
+    """
+    with reading(path) as db:
+        db.execute("BEGIN")
+        yield db
+
+
 def _open(path: Path, how: str) -> sqlite3.Connection:
     db = sqlite3.connect(f"file:{_escaped(path)}?{how}", uri=True, isolation_level=None)
     try:

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from landingd.model import utc
 FILES_MAX = 1000
 OUTPUT_ROWS_SHOWN = 10
 """Of the rows that a task left for those behind it."""
+ERRORS_SHOWN = 3
+"""Of a loop's iterations."""
 
 _RUNS = "SELECT r.*, (SELECT count(*) FROM run_files f WHERE f.run_id = r.run_id) AS file_count FROM runs r"
 
@@ -70,9 +73,10 @@ def timings(db: sqlite3.Connection, run_id: int) -> list[Answer]:
     ).fetchone()
     steps = [("landed", row["seen"]), ("complete", row["complete"]), ("run started", row["started"])]
     attempts = db.execute(
-        "SELECT task_key, a.started_at_s + worked_ms / 1000 AS done, a.ended_at_s FROM attempts a "
-        "JOIN tasks t USING (run_id, task_key) "
-        "WHERE run_id = ? AND outcome = 'committed' AND t.parent IS NULL ORDER BY a.started_at_s",
+        # What has no statements (a condition, a run of another job) is done when it ends.
+        "SELECT task_key, coalesce(a.started_at_s + nullif(worked_ms, 0) / 1000, a.ended_at_s) AS done, a.ended_at_s "
+        "FROM attempts a JOIN tasks t USING (run_id, task_key) "
+        "WHERE run_id = ? AND outcome = 'committed' AND t.parent IS NULL ORDER BY done, a.started_at_s",
         (run_id,),
     ).fetchall()
     steps += [(attempt["task_key"], attempt["done"]) for attempt in attempts]
@@ -141,17 +145,23 @@ def _tasks(db: sqlite3.Connection, run_id: int) -> list[Answer]:
 
 
 def _iterations(rows: Sequence[sqlite3.Row], concurrency: int | None) -> Answer | None:
-    """How a loop's iterations stand (Databricks: `for_each_stats.task_run_stats`)."""
+    """How a loop's iterations stand (Databricks: `for_each_stats`), with the commonest errors and how often each came.
+
+    Those that the inputs of a repair no longer ask for are not among them.
+    """
+    rows = [row for row in rows if row["result"] != "EXCLUDED"]
     if not rows:
         return None
     ended = [row for row in rows if row["state"] == "TERMINATED"]
+    failed = [row for row in ended if row["result"] in {"FAILED", "TIMEDOUT"}]
     return {
         "concurrency": concurrency,
         "total": len(rows),
         "active": sum(row["state"] == "RUNNING" for row in rows),
         "completed": len(ended),
         "succeeded": sum(row["result"] == "SUCCESS" for row in ended),
-        "failed": sum(row["result"] in {"FAILED", "TIMEDOUT"} for row in ended),
+        "failed": len(failed),
+        "errors": Counter(row["error"] for row in failed if row["error"]).most_common(ERRORS_SHOWN),
     }
 
 

@@ -34,7 +34,40 @@ def triggers(
         "triggers": [
             _trigger(one, known.get(one.key), why) | _evaluations(db, job, one.key, limit) for one in definitions
         ],
+        "files": _files(db, job) if any(_brings_files(one) for one in definitions) else None,
     }
+
+
+def _brings_files(trigger: Trigger) -> bool:
+    on = trigger.on
+    return isinstance(on, FileArrival) or (isinstance(on, Continuous) and on.source is not None)
+
+
+def _files(db: sqlite3.Connection, job: str) -> Answer:
+    """Files that a trigger saw and that start no run: not complete yet, or complete and not to be loaded."""
+    incomplete = db.execute(
+        "SELECT count(*) AS n, min(file_id) AS oldest FROM files "
+        "WHERE job = ? AND state = 'waiting' AND content_hash IS NULL",
+        (job,),
+    ).fetchone()
+    refused = [
+        row["newest"]
+        for state in ("duplicate", "quarantined")
+        for row in db.execute("SELECT max(file_id) AS newest FROM files WHERE state = ? AND job = ?", (state, job))
+        if row["newest"] is not None
+    ]
+    return {
+        "incomplete": incomplete["n"],
+        "oldest_incomplete": _file(db, incomplete["oldest"]),
+        "last_not_taken": _file(db, max(refused, default=None)),
+    }
+
+
+def _file(db: sqlite3.Connection, file_id: int | None) -> Answer | None:
+    row = db.execute("SELECT name, state, reason, seen_at_s FROM files WHERE file_id = ?", (file_id,)).fetchone()
+    if row is None:
+        return None
+    return {"file": row["name"], "state": row["state"], "reason": row["reason"], "seen_at": utc(row["seen_at_s"])}
 
 
 def _trigger(trigger: Trigger, row: sqlite3.Row | None, job_why: str | None) -> Answer:
@@ -49,6 +82,7 @@ def _trigger(trigger: Trigger, row: sqlite3.Row | None, job_why: str | None) -> 
         "paused_because": why,
         "since": utc(row["since_s"]) if row is not None and known else None,
         "next_fire_time": utc(next_s),
+        "is_over": known and why is None and next_s is None and isinstance(trigger.on, Schedule | Periodic),
         "failures": row["failures"] if row is not None else 0,
         "retry_at": utc(row["retry_at_s"]) if row is not None else None,
     }
