@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from landingd.edge.ledger import Ledger, LedgerThread, views
-from landingd.flow.books import Books, ToLoad
+from landingd.flow.books import Books
+from landingd.flow.filebooks import ToLoad
 from landingd.model import Arrival, AttemptKey, Facts, FileArrival, Ingest, Job, Place, Signature, Task, Trigger
 
 LARGE = 9 << 20

@@ -1,147 +1,49 @@
 """The process is killed as runs branch, loop, wait for others, fail, are canceled and repaired, at any of its writes.
 
 After the next start each ends as it would have ended without that: every task does what it does once, no run that
-another one waits for is started twice, and what was canceled stays canceled.
+another one waits for is started twice, what was canceled stays canceled, and what one run sets off is set off once.
 """
 
 import contextlib
-import json
 import random
 import shutil
 import signal
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
 
-import invariants
-from crash import truth
+from crash.branching import (
+    CHAIN,
+    JOBS,
+    WELL,
+    ask,
+    at_rest,
+    check_broken_off,
+    check_ended,
+    check_stores,
+    results,
+    runs,
+    waits,
+)
 from crash.victim import ALL_CALLS, STORES, Victim
 from daemons import NotAnsweringError
-from listening import Heard, Subscriber
+from listening import Subscriber
 
 Make = Callable[..., Victim]
 Arm = Callable[[], object]
-OFTEN = {"ledger": 2, "warehouse": 1}
-"""So many points of each moment are tried in the short form."""
-
-MARK = """
-    CREATE TABLE IF NOT EXISTS gold.did (run_id BIGINT, task_key VARCHAR);
-    INSERT INTO gold.did SELECT CAST($run_id AS BIGINT), $task_key;
-    SELECT 3 AS n, [1, 2, 3] AS list;
-    """
-BAD = """
-    CREATE TABLE IF NOT EXISTS gold.did (run_id BIGINT, task_key VARCHAR);
-    INSERT INTO gold.did SELECT CAST($run_id AS BIGINT),
-    CASE WHEN CAST($bad AS VARCHAR) = 'yes' THEN error('bad') ELSE $task_key END;
-    """
-ONCE = """
-    CREATE TABLE IF NOT EXISTS gold.did (run_id BIGINT, task_key VARCHAR);
-    INSERT INTO gold.did SELECT CAST($run_id AS BIGINT),
-    CASE WHEN CAST($nth AS INTEGER) = 1 THEN error('not the first time') ELSE $task_key END;
-    """
-JOBS = {
-    "whole/job.yml": """
-        name: whole
-        max_concurrent_runs: 2
-        parameters: [{name: bad, default: "no"}]
-        tasks:
-          - {task_key: list, sql: mark.sql}
-          - task_key: many
-            depends_on: [{task_key: list}]
-            condition_task: {op: GREATER_THAN, left: "{{tasks.list.values.n}}", right: "2"}
-          - {task_key: yes_, depends_on: [{task_key: many, outcome: "true"}], sql: mark.sql}
-          - {task_key: no_, depends_on: [{task_key: many, outcome: "false"}], sql: mark.sql}
-          - task_key: each
-            depends_on: [{task_key: list}]
-            for_each_task:
-              inputs: "{{tasks.list.values.list}}"
-              concurrency: 2
-              task: {task_key: one, sql: mark.sql}
-          - task_key: again
-            depends_on: [{task_key: each}]
-            sql: once.sql
-            parameters: {nth: "{{task.execution_count}}"}
-            max_retries: 3
-          - {task_key: call, depends_on: [{task_key: each}], run_job_task: {job_name: child}}
-          - {task_key: table_, depends_on: [{task_key: call}], sql: table.sql, table: gold.counted}
-          - {task_key: weak, depends_on: [{task_key: again}], sql: bad.sql}
-          - {task_key: behind, depends_on: [{task_key: weak}], sql: mark.sql}
-          - {task_key: always, depends_on: [{task_key: weak}], run_if: ALL_DONE, sql: mark.sql}
-        """,
-    "whole/mark.sql": MARK,
-    "whole/once.sql": ONCE,
-    "whole/bad.sql": BAD,
-    "whole/table.sql": "SELECT count(*) AS n FROM gold.did",
-    "child/job.yml": """
-        name: child
-        parameters: [{name: wait, default: "no"}]
-        tasks:
-          - {task_key: a, sql: mark.sql}
-          - task_key: b
-            depends_on: [{task_key: a}]
-            sql: wait.sql
-            max_retries: 1
-            min_retry_interval_millis: 3600000
-        """,
-    "child/mark.sql": MARK,
-    "child/wait.sql": BAD.replace("$bad", "$wait"),
-    "waiting/job.yml": """
-        name: waiting
-        tasks:
-          - {task_key: a, sql: mark.sql}
-          - task_key: call
-            depends_on: [{task_key: a}]
-            run_job_task: {job_name: child, job_parameters: {wait: "yes"}}
-          - task_key: each
-            depends_on: [{task_key: a}]
-            for_each_task:
-              inputs: [1, 2, 3]
-              concurrency: 2
-              task: {task_key: one, sql: never.sql, max_retries: 1, min_retry_interval_millis: 3600000}
-          - {task_key: after, depends_on: [{task_key: call}], sql: mark.sql}
-        """,
-    "waiting/mark.sql": MARK,
-    "waiting/never.sql": "SELECT error('never');",
-}
-WELL = {
-    "again": "SUCCESS",
-    "always": "SUCCESS",
-    "behind": "SUCCESS",
-    "call": "SUCCESS",
-    "each": "SUCCESS",
-    "each[0]": "SUCCESS",
-    "each[1]": "SUCCESS",
-    "each[2]": "SUCCESS",
-    "list": "SUCCESS",
-    "many": "SUCCESS",
-    "no_": "EXCLUDED",
-    "table_": "SUCCESS",
-    "weak": "SUCCESS",
-    "yes_": "SUCCESS",
-}
-"""What the job `whole` comes to where nothing is told to fail."""
-FAILED = WELL | {"weak": "FAILED", "behind": "UPSTREAM_FAILED"}
-BROKEN_OFF = dict.fromkeys(("call", "each", "each[0]", "each[1]", "each[2]", "after"), "CANCELED") | {"a": "SUCCESS"}
+"""From here on writes are counted."""
 
 
 # --- the moments in which it is killed ----------------------------------------------------------------------------
 
 
-def ask(victim: Victim, job: str, **parameters: str) -> None:
-    """The same request however often it is asked: one run."""
-    victim.post("/v1/runs", job=job, request_id=job, parameters=parameters)
-
-
-def runs(victim: Victim) -> dict[int, tuple[str, str, str | None, int]]:
-    rows = victim.ledger("SELECT run_id, job, state, result, repairs FROM runs ORDER BY run_id")
-    return {row["run_id"]: (row["job"], row["state"], row["result"], row["repairs"]) for row in rows}
-
-
 class Moment:
     """What goes on as it is killed, and what it has to come to."""
+
+    jobs: Mapping[str, str] = JOBS
 
     def before(self, victim: Victim) -> None:
         """What is done in peace."""
@@ -154,6 +56,33 @@ class Moment:
         """What the ledger has to say once all is at rest."""
         raise NotImplementedError
 
+    def is_over(self, victim: Victim) -> bool:
+        return at_rest(victim)
+
+    def go_through(self, victim: Victim, arm: Arm) -> None:
+        """Until it is dead, or all is done that there is to do."""
+        victim.start_traceable()
+        self.before(victim)
+        arm()
+        with contextlib.suppress(NotAnsweringError):
+            self.act(victim)
+        victim.until_dead_or(lambda: self.is_over(victim) and victim.checkpointed())
+
+    def start_again(self, victim: Victim, arm: Arm) -> None:
+        """The start after a death, to its end or the next death; asked as soon as it answers."""
+        victim.hold()
+        arm()
+        victim.let_go()
+        victim.until_dead_or(lambda: self.is_asked(victim))
+        victim.until_dead_or(lambda: self.is_over(victim))
+
+    def is_asked(self, victim: Victim) -> bool:
+        try:
+            self.act(victim)
+        except NotAnsweringError:
+            return False
+        return True
+
 
 class Run(Moment):
     """A condition, a loop, a retry, a run of another job and a task that fails."""
@@ -162,8 +91,7 @@ class Run(Moment):
         ask(victim, "whole", bad="yes")
 
     def check(self, victim: Victim) -> None:
-        assert runs(victim) == {1: ("whole", "TERMINATED", "FAILED", 0), 2: ("child", "TERMINATED", "SUCCESS", 0)}
-        assert results(victim, 1) == FAILED
+        check_ended(victim)
 
 
 class Cancel(Moment):
@@ -171,17 +99,14 @@ class Cancel(Moment):
 
     def before(self, victim: Victim) -> None:
         ask(victim, "waiting")
-        sql = "SELECT count(*) AS n FROM tasks WHERE state = 'WAITING_FOR_RETRY'"
-        victim.until(lambda: victim.ledger(sql)[0]["n"] == 3 and not victim.ledger("SELECT 1 FROM outbox"))
+        victim.until(lambda: waits(victim))
 
     def act(self, victim: Victim) -> None:
         if runs(victim)[1][1] == "RUNNING":
             victim.post("/v1/runs/1/cancel")
 
     def check(self, victim: Victim) -> None:
-        assert runs(victim) == {1: ("waiting", "TERMINATED", "CANCELED", 0), 2: ("child", "TERMINATED", "CANCELED", 0)}
-        assert results(victim, 1) == BROKEN_OFF
-        assert results(victim, 2) == {"a": "SUCCESS", "b": "CANCELED"}
+        check_broken_off(victim)
 
 
 class Repair(Moment):
@@ -200,6 +125,43 @@ class Repair(Moment):
         assert results(victim, 1) == WELL
 
 
+class Recovery(Run):
+    """The start after a death within the loop: what it concludes, takes up and begins anew."""
+
+    def go_through(self, victim: Victim, arm: Arm) -> None:
+        victim.start_traceable()
+        victim.arm("warehouse", "fdatasync", 5)
+        self.act(victim)
+        victim.until(victim.killed)
+        self.start_again(victim, arm)
+
+
+class CancelAtStart(Cancel):
+    """It is killed while a run waits, and the run is broken off as soon as the next start answers."""
+
+    def go_through(self, victim: Victim, arm: Arm) -> None:
+        victim.start_traceable()
+        self.before(victim)
+        victim.kill()
+        self.start_again(victim, arm)
+
+
+class Chain(Moment):
+    """A run makes a table, which sets off a run, and the end of both sets off a third."""
+
+    jobs = CHAIN
+
+    def act(self, victim: Victim) -> None:
+        ask(victim, "first")
+
+    def is_over(self, victim: Victim) -> bool:
+        return len(runs(victim)) == 3 and at_rest(victim)
+
+    def check(self, victim: Victim) -> None:
+        well = ("TERMINATED", "SUCCESS", 0)
+        assert runs(victim) == {1: ("first", *well), 2: ("second", *well), 3: ("third", *well)}
+
+
 @dataclass(frozen=True)
 class Counted:
     """A moment, and of each (store, system call) how many one thread makes at least, and at most."""
@@ -207,8 +169,13 @@ class Counted:
     moment: Moment
     writes: dict[tuple[str, str], tuple[int, int]]
 
+    often: Mapping[str, int]
+    """So many points of each store are tried in the short form."""
+
 
 Span = tuple[int, int]
+SOME = {"ledger": 2, "warehouse": 1}
+ONE = {"ledger": 1, "warehouse": 0}
 
 
 def writes(*, pages: Span, syncs: Span, log: Span, log_syncs: Span) -> dict[tuple[str, str], Span]:
@@ -228,9 +195,14 @@ def writes(*, pages: Span, syncs: Span, log: Span, log_syncs: Span) -> dict[tupl
 # How often events are taken from the outbox depends on how fast the broker is, and when tasks that end side by side
 # are recorded on their order: hence from ... to.
 MOMENTS = {
-    "run": Counted(Run(), writes(pages=(240, 480), syncs=(5, 8), log=(8, 14), log_syncs=(9, 16))),
-    "cancel": Counted(Cancel(), writes(pages=(70, 160), syncs=(2, 3), log=(1, 2), log_syncs=(3, 4))),
-    "repair": Counted(Repair(), writes(pages=(100, 220), syncs=(4, 5), log=(3, 6), log_syncs=(5, 8))),
+    "run": Counted(Run(), writes(pages=(240, 480), syncs=(6, 9), log=(8, 14), log_syncs=(9, 16)), SOME),
+    "cancel": Counted(Cancel(), writes(pages=(70, 160), syncs=(3, 4), log=(1, 2), log_syncs=(3, 4)), SOME),
+    "repair": Counted(Repair(), writes(pages=(100, 220), syncs=(4, 5), log=(3, 6), log_syncs=(5, 8)), SOME),
+    "recovery": Counted(Recovery(), writes(pages=(170, 380), syncs=(4, 7), log=(3, 8), log_syncs=(4, 10)), ONE),
+    "cancel-at-start": Counted(
+        CancelAtStart(), writes(pages=(80, 190), syncs=(3, 5), log=(2, 5), log_syncs=(4, 7)), ONE
+    ),
+    "chain": Counted(Chain(), writes(pages=(180, 420), syncs=(6, 10), log=(3, 6), log_syncs=(5, 8)), ONE),
 }
 
 
@@ -249,7 +221,7 @@ def points() -> Iterator[Any]:
         for store in STORES:
             writes = {call: of for (where, call), of in counted.writes.items() if where == store}
             sure = [(call, n) for call, (least, _) in writes.items() for n in range(1, least + 1)]
-            often = random.Random(f"{name} {store}").sample(sure, min(OFTEN[store], len(sure)))  # noqa: S311 -- the same each time
+            often = random.Random(f"{name} {store}").sample(sure, min(counted.often[store], len(sure)))  # noqa: S311 -- the same each time
             for call, (_, most) in writes.items():
                 for n in range(1, most + 1):
                     marks = () if (call, n) in often else (pytest.mark.long,)
@@ -261,13 +233,8 @@ def test_killed_at_any_write_every_run_ends_as_it_would_have_and_nothing_is_done
     victim_with: Make, ear: Subscriber, point: Point
 ) -> None:
     counted = MOMENTS[point.moment]
-    victim = victim_with(JOBS)
-    victim.start_traceable()
-    counted.moment.before(victim)
-    victim.arm(point.store, point.call, point.n)
-    with contextlib.suppress(NotAnsweringError):
-        counted.moment.act(victim)
-        victim.until_dead_or(lambda: at_rest(victim) and victim.checkpointed())
+    victim = victim_with(counted.moment.jobs)
+    counted.moment.go_through(victim, lambda: victim.arm(point.store, point.call, point.n))
     if victim.alive:
         victim.signal(signal.SIGTERM)  # the last writes are those of a stop
     if victim.wait() == 0:
@@ -277,7 +244,7 @@ def test_killed_at_any_write_every_run_ends_as_it_would_have_and_nothing_is_done
     was_broken_off = {run_id for run_id, run in runs(victim).items() if "TERMINATING" in run or "CANCELED" in run}
     victim.start()
     counted.moment.act(victim)
-    victim.until(lambda: at_rest(victim))
+    victim.until(lambda: counted.moment.is_over(victim))
     assert {run_id for run_id, run in runs(victim).items() if "CANCELED" in run} >= was_broken_off
     assert victim.stop() == 0, victim.log_tail()
     counted.moment.check(victim)
@@ -285,17 +252,18 @@ def test_killed_at_any_write_every_run_ends_as_it_would_have_and_nothing_is_done
     shutil.rmtree(victim.base)
 
 
-@pytest.mark.parametrize("name", MOMENTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if of.often is SOME else pytest.mark.long) for name, of in MOMENTS.items()]
+)
 def test_no_write_of_a_run_goes_uncounted(victim_with: Make, ear: Subscriber, name: str) -> None:
     """The points above are all there are."""
     counted = MOMENTS[name]
-    victim = victim_with(JOBS)
-    victim.start_traceable()
-    counted.moment.before(victim)
-    trace = victim.trace([file for store in STORES for file in victim.store(store)], calls=ALL_CALLS)
-    counted.moment.act(victim)
-    victim.until(lambda: at_rest(victim) and victim.checkpointed())
+    victim = victim_with(counted.moment.jobs)
+    traces = []
+    every_file = [file for store in STORES for file in victim.store(store)]
+    counted.moment.go_through(victim, lambda: traces.append(victim.trace(every_file, calls=ALL_CALLS)))
     assert victim.stop() == 0, victim.log_tail()
+    (trace,) = traces
     trace.end()
     counted.moment.check(victim)
     check_stores(victim, ear.heard)
@@ -306,55 +274,3 @@ def test_no_write_of_a_run_goes_uncounted(victim_with: Make, ear: Subscriber, na
     assert set(most) <= set(counted.writes)
     for where, (fewest, highest) in counted.writes.items():
         assert fewest <= most[where] <= highest, (where, most[where])
-
-
-def at_rest(victim: Victim) -> bool:
-    """There is a run, all have ended, and all is told."""
-    return bool(runs(victim)) and victim.at_rest()
-
-
-def results(victim: Victim, run_id: int) -> dict[str, str]:
-    rows = victim.ledger("SELECT task_key, result FROM tasks WHERE run_id = ?", (run_id,))
-    return {row["task_key"]: row["result"] for row in rows}
-
-
-# --- what has to be true however it went --------------------------------------------------------------------------
-
-
-def check_stores(victim: Victim, heard: list[Heard]) -> None:
-    assert invariants.broken(victim.state / "ledger.sqlite", at_rest=True) == []
-    stores = truth.Stores(victim.state)
-    check_done_once(stores)
-    check_told(stores, heard)
-    assert [line for line in victim.log() if line["level"] == "critical"] == []
-
-
-def check_done_once(stores: truth.Stores) -> None:
-    """Each task that leaves a row has left one for each repair in which it ran, and no other row is there."""
-    did = Counter(stores.warehouse("SELECT run_id, task_key FROM gold.did"))
-    marking = Counter(
-        (run_id, key)
-        for run_id, key in stores.ledger("SELECT run_id, task_key FROM attempts WHERE outcome = 'committed'")
-        if key not in {"many", "each", "call", "table_"}
-    )
-    assert did == marking
-    commits = stores.warehouse("SELECT run_id, task_key, attempt FROM meta.commits ORDER BY ALL")
-    assert commits == stores.ledger(
-        "SELECT run_id, task_key, attempt FROM attempts WHERE outcome = 'committed' "
-        "AND task_key NOT IN ('many', 'each', 'call') ORDER BY run_id, task_key, attempt"
-    )
-
-
-def check_told(stores: truth.Stores, heard: list[Heard]) -> None:
-    """Each end was told, under one id, in one wording."""
-    words: dict[str, set[str]] = defaultdict(set)
-    ends: dict[tuple[int, int], set[str]] = defaultdict(set)
-    for message in heard:
-        if event_id := message.payload.get("event_id"):
-            words[event_id].add(json.dumps(message.payload, sort_keys=True))
-        if message.payload.get("event") == "run_finished":
-            ends[message.payload["run_id"], message.payload["repair"]].add(message.payload["event_id"])
-    assert {i: several for i, several in words.items() if len(several) > 1} == {}
-    wanted = {(i, n) for i, repairs in stores.ledger("SELECT run_id, repairs FROM runs") for n in range(repairs + 1)}
-    assert set(ends) == wanted
-    assert all(len(ids) == 1 for ids in ends.values())

@@ -20,7 +20,7 @@ import pytest
 
 from landingd.edge import landing
 from landingd.edge.engine import EngineOptions, open_engine
-from landingd.flow.books import ToLoad
+from landingd.flow.filebooks import ToLoad
 from landingd.flow.preparing import Preparer
 from landingd.model import AttemptKey, Committed, FileLoad, FileRef, Ingest, IngestPlan, SourceFile
 

@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from landingd.edge import landing
-from landingd.flow.books import ToLoad
+from landingd.flow.filebooks import ToLoad
 from landingd.flow.preparing import NoRoomForCopyError, Preparer
 from landingd.model import Facts, FileAction, FileLoad, FileRef, Ingest, SourceFile
 

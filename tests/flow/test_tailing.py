@@ -21,7 +21,8 @@ from landingd.edge import landing
 from landingd.edge.landing import growing
 from landingd.edge.ledger import LedgerThread
 from landingd.flow import segments as segments_module
-from landingd.flow.books import Books, ToLoad
+from landingd.flow.books import Books
+from landingd.flow.filebooks import ToLoad
 from landingd.flow.intake import Intake
 from landingd.flow.looking import IntakeOptions
 from landingd.flow.preparing import NoRoomForCopyError, Preparer

@@ -11,7 +11,8 @@ import pytest
 from bookkeeping import Clock, arrival, job, looked_up
 from landingd.edge.engine import EngineOptions, open_engine
 from landingd.edge.ledger import LedgerThread
-from landingd.flow.books import Batch, Books
+from landingd.flow.books import Books
+from landingd.flow.filebooks import Batch
 from landingd.model import AttemptKey, Committed, FileLoad, OnChange, OnDelete, Stats
 from warehouses import Warehouse
 

@@ -19,7 +19,7 @@ from landingd.core.csvhead import Header, Unreadable
 from landingd.edge import landing
 from landingd.edge.engine import FileChecks
 from landingd.errors import LandingdError
-from landingd.flow.books import ToLoad
+from landingd.flow.filebooks import ToLoad
 from landingd.flow.segments import SegmentGoneError, Segments
 from landingd.model import Facts, FileAction, FileLoad, FileRef, Ingest, SourceFile, shown
 
