@@ -9,27 +9,20 @@ from landingd.edge.ledger import LedgerThread, views
 from landingd.flow import answers, entries
 from landingd.flow.books import Books
 from landingd.flow.catalog import Catalog
-from landingd.flow.requests import Requests
+from landingd.flow.viewing import View
 from landingd.model import Committed, FileLoad, Stats
 
 SHOP = job()
 
 
 class Desk:
-    """The requests of a daemon; what a test does not ask for is not there."""
+    """A ledger that is written to and read from."""
 
     def __init__(self, folder):
         self.path, self.root = folder / "ledger.sqlite", folder
         self.ledger = LedgerThread(self.path)
         self.books = Books(self.ledger)
-        absent = ("engine", "scratch", "census", "wake", "reload", "status", "slots", "pause", "backfill")
-        self.requests = Requests(
-            books=self.books,
-            ledger_file=self.path,
-            landing_root=folder,
-            catalog=lambda: Catalog((SHOP,)),
-            **dict.fromkeys((*absent, "backfill_state", "test_alert")),
-        )
+        self.view = View(self.path)
 
     def close(self):
         self.ledger.close()
@@ -57,7 +50,7 @@ async def test_an_answer_is_of_one_moment_whatever_is_written_while_it_is_put_to
         load_meanwhile()
         return before, answers.story(db, "in/a.csv", Catalog((SHOP,)), desk.root)["versions"]
 
-    before, after = await desk.requests._view(read)
+    before, after = await desk.view(read)
     assert before == after
     assert before[0]["state"] == "waiting"
     with views.reading(desk.path) as db:

@@ -3,10 +3,11 @@
 import pytest
 
 from bookkeeping import bronze, job, place
-from landingd.edge.ledger import LedgerThread, views
+from landingd.edge.ledger import LedgerThread
 from landingd.errors import NotFoundError, RefusedError
 from landingd.flow.catalog import Catalog
 from landingd.flow.requests_triggers import TriggerRequests
+from landingd.flow.viewing import View
 from landingd.model import CronSyntax, Job, Periodic, Schedule, Trigger
 from pastruns import T0_S, PastRuns
 
@@ -32,17 +33,13 @@ class Desk:
         self.asked = []
         self.requests = TriggerRequests(
             lambda: Catalog((SHOP, NIGHTLY)),
-            self.view,
+            View(path),
             slots=2,
             pause=self.pause,
             backfill=self.other,
             backfill_state=self.other,
             test_alert=self.other,
         )
-
-    async def view(self, read):
-        with views.reading(self.path) as db:
-            return read(db)
 
     async def pause(self, name, trigger, paused):
         self.asked.append((name, trigger, paused))

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -34,7 +33,7 @@ class Offline:
     def status(self) -> Answer:
         """What the ledger says."""
 
-        def read(db: sqlite3.Connection) -> Answer:
+        def read(db: views.Connection) -> Answer:
             return {
                 "state": "not running",
                 "files": views.counts(db),
@@ -161,7 +160,7 @@ class Offline:
     def _catalog(self) -> Catalog:
         return load_catalog(self._settings.pipelines_dir, self.columns())
 
-    def _view(self, read: Callable[[sqlite3.Connection], T]) -> T:
+    def _view(self, read: Callable[[views.Connection], T]) -> T:
         if not self._settings.ledger_file.exists():
             raise NotFoundError(
                 f"{self._settings.ledger_file}: no ledger yet",

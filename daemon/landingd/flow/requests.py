@@ -4,7 +4,6 @@ Every answer is JSON-ready; every refusal is a LandingdError with a hint.
 """
 
 import asyncio
-import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -22,15 +21,14 @@ from landingd.flow.census import Census
 from landingd.flow.redo import Redo, asked_of
 from landingd.flow.requests_runs import RunRequests
 from landingd.flow.requests_triggers import TriggerRequests
+from landingd.flow.viewing import View
 from landingd.model import FileAnswer, FileState, Handler, Parameters
 
 MEDIA_TYPES = {"json": "application/json", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
 class Requests:
-    """The verbs. Reading ones go to the ledger through a connection of their own. For the last arguments see
-    TriggerRequests; `slots`: runs at a time, over all jobs.
-    """
+    """The verbs. Reading ones go to the ledger through a connection of their own."""
 
     def __init__(
         self,
@@ -45,14 +43,10 @@ class Requests:
         wake: Callable[[str], None],
         reload: Callable[[], Awaitable[dict[str, Any]]],
         status: Callable[[], Awaitable[dict[str, Any]]],
-        slots: int | None,
-        pause: Callable[[str, str | None, bool], Awaitable[Any]],
-        backfill: Handler,
-        backfill_state: Handler,
-        test_alert: Callable[[str], Awaitable[Any]],
+        triggers: TriggerRequests,
     ) -> None:
         self._engine = engine
-        self._ledger_file = ledger_file
+        self._view = View(ledger_file)
         self._root = landing_root
         self._scratch = scratch
         self._census = census
@@ -61,15 +55,7 @@ class Requests:
         self._reload = reload
         self._status = status
         self._runs = RunRequests(books, catalog, wake)
-        self._triggers = TriggerRequests(
-            catalog,
-            self._view,
-            slots=slots,
-            pause=pause,
-            backfill=backfill,
-            backfill_state=backfill_state,
-            test_alert=test_alert,
-        )
+        self._triggers = triggers
 
     def handlers(self) -> Mapping[str, Handler]:
         """Each request with what answers it."""
@@ -138,10 +124,3 @@ class Requests:
         catalog, job = self._catalog(), asked.get("job")
         jobs = catalog.jobs if job is None else [catalog.job(str(job))]
         return await self._census.take(jobs, rows=str(asked.get("rows")).lower() in {"1", "true", "yes"})
-
-    async def _view(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
-        return await asyncio.to_thread(self._read, read)
-
-    def _read(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
-        with views.one_moment(self._ledger_file) as db:
-            return read(db)

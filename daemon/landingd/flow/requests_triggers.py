@@ -2,26 +2,21 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from landingd.edge.ledger import views
 from landingd.errors import RefusedError
 from landingd.flow import answers
 from landingd.flow import asked as given
 from landingd.flow.catalog import Catalog
+from landingd.flow.viewing import View
 from landingd.model import Handler, Parameters
 
 MATRIX_RUNS = 25
 
 
-class View(Protocol):
-    """Reads the ledger over a connection that cannot write."""
-
-    async def __call__(self, read: Callable[[views.Connection], Any], /) -> Any: ...
-
-
 class TriggerRequests:
-    """The verbs. See Requests.
+    """The verbs. `slots`: runs at a time, over all jobs.
 
     `pause(job, trigger, paused)` records it; `backfill` and `backfill_state` answer their requests themselves;
     `test_alert(destination)` sends one.

@@ -29,10 +29,12 @@ from landingd.flow.intake import Intake
 from landingd.flow.looking import IntakeOptions
 from landingd.flow.publish import Publisher
 from landingd.flow.requests import Requests
+from landingd.flow.requests_triggers import TriggerRequests
 from landingd.flow.roots import Roots
 from landingd.flow.rowcount import warehouse_rows
 from landingd.flow.schedule import Schedule
 from landingd.flow.tailing import Tailer
+from landingd.flow.viewing import View
 from landingd.model import Hint
 from landingd.settings import Settings
 from landingd.supervisor.state import States
@@ -197,11 +199,15 @@ class Parts:
             wake=self.dispatch.wake,
             reload=reload,
             status=states.daemon,
-            slots=settings.runs.max_concurrent,
-            pause=self.schedule.pause,
-            backfill=self.backfills.ask,
-            backfill_state=self.backfills.state,
-            test_alert=self.alerting.test,
+            triggers=TriggerRequests(
+                lambda: self.catalog,
+                View(settings.ledger_file),
+                slots=settings.runs.max_concurrent,
+                pause=self.schedule.pause,
+                backfill=self.backfills.ask,
+                backfill_state=self.backfills.state,
+                test_alert=self.alerting.test,
+            ),
         )
 
     async def _forget(self, before_run_id: int, keep: Collection[int]) -> int:
