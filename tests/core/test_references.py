@@ -224,6 +224,10 @@ def test_the_time_of_a_run_that_was_not_scheduled_is_when_it_began():
             ),
         ),
         (
+            "{{tasks.big.values.a}}",
+            "'{{tasks.big.values.a}}' has no value: the first row of the task 'big' is larger than 48 KiB",
+        ),
+        (
             "{{tasks.big.output.first_row.a}}",
             "'{{tasks.big.output.first_row.a}}' has no value: the first row of the task 'big' is larger than 48 KiB",
         ),

@@ -215,6 +215,7 @@ def _upstream(key: str, task: TaskContext) -> UpstreamContext:
 
 def _task_value(names: tuple[str, ...], task: TaskContext) -> Any:
     upstream = _upstream(names[0], task)
+    _refuse_too_large(names[0], upstream)
     if names[1] not in upstream.values:
         ended = "" if _result(upstream) in {"", "success"} else f" (it ended {_result(upstream)})"
         listed = ", ".join(upstream.values) or "none"
@@ -233,8 +234,7 @@ def _rows(names: tuple[str, ...], task: TaskContext) -> Any:
 
 def _first_row(names: tuple[str, ...], task: TaskContext) -> Any:
     rows = _upstream(names[0], task).rows
-    if not rows and _upstream(names[0], task).rows_cut:
-        raise _UnknownError(f"the first row of the task {names[0]!r} is larger than {OUTPUT_BYTES_MAX >> 10} KiB")
+    _refuse_too_large(names[0], _upstream(names[0], task))
     if not rows:
         raise _UnknownError(f"the task {names[0]!r} returned no rows")
     if len(names) == 1:
@@ -243,6 +243,11 @@ def _first_row(names: tuple[str, ...], task: TaskContext) -> Any:
     if column is None:
         raise _UnknownError(f"the columns of {names[0]!r} are {', '.join(rows[0])}")
     return rows[0][column]
+
+
+def _refuse_too_large(task_key: str, upstream: UpstreamContext) -> None:
+    if upstream.rows_cut and not upstream.rows:
+        raise _UnknownError(f"the first row of the task {task_key!r} is larger than {OUTPUT_BYTES_MAX >> 10} KiB")
 
 
 def _error_code(names: tuple[str, ...], task: TaskContext) -> str:

@@ -30,7 +30,9 @@ async def recover(books: Books, engine: Engine, catalog: Catalog) -> int:
     for run, key in dangling:
         stats = committed.get(key)
         job = jobs.get(run.job)
-        outcome: Outcome = _broken_off(job, key.task_key) if stats is None else Committed(stats)
+        lived = key in engine.waited or _is_outside(job, key.task_key)
+        broken_off = Interrupted(crashed=not lived, why="the process ended during this attempt")
+        outcome: Outcome = broken_off if stats is None else Committed(stats)
         await books.conclude(job, key, outcome, go_on=False)
         log.warning(
             "attempt_recovered",
@@ -43,11 +45,10 @@ async def recover(books: Books, engine: Engine, catalog: Catalog) -> int:
     return len(dangling)
 
 
-def _broken_off(job: Job | None, task_key: str) -> Interrupted:
-    """How an attempt ended that left nothing. What runs outside this process cannot have been what killed it."""
+def _is_outside(job: Job | None, task_key: str) -> bool:
+    """Whether it runs outside this process: then it cannot have been what killed it."""
     try:
         action = job.task(task_key).action if job else None
     except KeyError:
         action = None
-    outside = action is not None and not isinstance(action, PythonCall)
-    return Interrupted(crashed=not outside, why="the process ended during this attempt")
+    return action is not None and not isinstance(action, PythonCall)

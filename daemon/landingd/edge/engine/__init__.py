@@ -13,7 +13,7 @@ Invariants, each of which was seen to break silently without the line that holds
 import asyncio
 import fcntl
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
@@ -32,6 +32,7 @@ from landingd.edge.engine.lane import NO_CHECKS, WriteLane
 from landingd.edge.engine.loading import FileChecks
 from landingd.edge.engine.remembered import read_definitions, table_columns
 from landingd.edge.engine.sqltext import literal
+from landingd.edge.engine.waiting import Waiting
 from landingd.errors import AlreadyRunningError, EngineError
 from landingd.model import AttemptKey, Outcome, Plan, Stats
 
@@ -75,7 +76,10 @@ class Engine:
         self._lock_file = lock
         usual = Usual(options.threads, options.memory_limit)
         self._lane = WriteLane(root.cursor(), options.scratch, usual)
-        self._attempts = Attempts(self._lane)
+        waiting = Waiting(options.warehouse.with_suffix(".waiting"))
+        self.waited = waiting.at_death
+        """Attempts that waited for the write lane when the last process ended: they cannot have been what ended it."""
+        self._attempts = Attempts(self._lane, waiting)
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="reader")
 
     # -- attempts --
@@ -209,6 +213,7 @@ def open_engine(options: EngineOptions) -> Engine:
     if options.memory_limit:
         config["memory_limit"] = options.memory_limit
     try:
+        _make(options.warehouse, config)
         root = duckdb.connect(options.warehouse, config=config)
     except duckdb.Error as error:
         lock.close()
@@ -221,6 +226,17 @@ def open_engine(options: EngineOptions) -> Engine:
     for statement in root.extract_statements(schema):
         root.execute(statement).fetchall()
     return Engine(root, options, lock)
+
+
+def _make(warehouse: Path, config: Mapping[str, Any]) -> None:
+    """Make the file where there is none, aside: DuckDB writes it in place, and one that is half made never opens."""
+    if warehouse.exists():
+        return
+    aside = warehouse.with_suffix(".new")
+    for left in (aside, aside.with_name(f"{aside.name}.wal")):
+        left.unlink(missing_ok=True)
+    duckdb.connect(aside, config=dict(config)).close()
+    aside.rename(warehouse)
 
 
 def _lock(path: Path) -> IO[bytes]:

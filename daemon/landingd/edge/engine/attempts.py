@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from landingd.edge.engine.calls import Call
 from landingd.edge.engine.lane import NO_CHECKS, WriteLane
 from landingd.edge.engine.loading import FileChecks
+from landingd.edge.engine.waiting import Waiting
 from landingd.model import (
     Canceled,
     Committed,
@@ -68,8 +69,9 @@ class _Limits:
 class Attempts:
     """All that goes through the write lane. Its methods are for the event loop."""
 
-    def __init__(self, lane: WriteLane) -> None:
+    def __init__(self, lane: WriteLane, waiting: Waiting) -> None:
         self._lane = lane
+        self._waiting = waiting
         self._lane_free = asyncio.Lock()
         self._lane_thread = ThreadPoolExecutor(1, thread_name_prefix="write-lane")
         self._calls = asyncio.Semaphore(CALLS_MAX)
@@ -126,13 +128,19 @@ class Attempts:
         """Blocks until what runs on the lane has ended."""
         self._lane_thread.shutdown()
         self._lane.close()
+        self._waiting.close()
 
     # -- one attempt --
 
     async def _work(
         self, plans: Sequence[Plan], checks: FileChecks, limits: _Limits, call: Call | None = None
     ) -> Sequence[Stats] | Outcome:
+        # A call has begun before it asks for the lane, and may have threads that go on meanwhile.
+        waits = [plan.key for plan in plans] if call is None and self._lane_free.locked() else []
+        self._waiting.begin(waits)
         async with self._mine(self._lane_free, limits) as not_begun:
+            if waits:
+                self._waiting.end(waits)
             if not_begun is not None:
                 return limits.outcome(not_begun)
             self._uncheckpointed = True
