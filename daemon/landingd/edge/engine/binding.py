@@ -43,6 +43,7 @@ class Binding:
         for table, columns in existing.items():
             self._create(table, columns)
         self._db.execute("SET enable_external_access = false").fetchall()
+        self._db.execute("PRAGMA disable_optimizer").fetchall()  # what is bound only is never carried out
         self.functions, self.fickle = self._functions()
         """Those that look at one row and say the same for the same arguments; those that look at one row and need not.
         """
