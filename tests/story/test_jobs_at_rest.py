@@ -109,7 +109,7 @@ def test_validate_takes_what_is_sound_and_says_all_that_is_not_in_one_go(tmp_pat
     assert not told["valid"]
     said = daemon.run("validate", exit_code=1).stderr.decode()
     for line, words in (
-        (1, "'Dec'"),
+        (2, "'Dec'"),
         (3, "25"),
         (3, "Europe/Brelin"),
         (4, "job_clusters"),
