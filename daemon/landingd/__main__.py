@@ -1,10 +1,14 @@
 """`landingd`: one clear line and an exit code for whatever goes wrong, never a bare traceback."""
 
+import errno
 import io
 import os
 import sys
+from typing import NoReturn
 
 from landingd.errors import LandingdError
+
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def main() -> None:
@@ -25,24 +29,52 @@ def main() -> None:
         # "leaked instance ..." under the one line that matters.
         os._exit(error.exit_code)
     except SystemExit as leaving:
-        if not isinstance(leaving.__context__, BrokenPipeError):
-            raise
-        # `landingd runs | head`: the reader has what it wanted. Typer and rich make an exit code of 1 of that.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        _leave(leaving)
     except KeyboardInterrupt:
         sys.exit(130)
-    except PermissionError as error:
-        print(f"landingd: {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201 -- the same
-        print("  hint: who is in the daemon's group may ask it while it runs", file=sys.stderr)  # noqa: T201
-        sys.exit(os.EX_NOPERM)
     except Exception as error:
         if "--traceback" in sys.argv:
             raise
+        sys.exit(_explain(error))
+
+
+def _leave(leaving: SystemExit) -> NoReturn:
+    """Exit as is wanted, if what was printed could be written: a short answer leaves only now."""
+    unsaid: BaseException | None = None
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        unsaid = error
+    if isinstance(leaving.__context__, BrokenPipeError) or isinstance(unsaid, BrokenPipeError):
+        # `landingd runs | head`: the reader has what it wanted. Typer and rich make an exit code of 1 of that.
+        _give_up_output()
+        sys.exit(141)
+    if unsaid is not None:
+        sys.exit(_explain(unsaid))
+    raise leaving
+
+
+def _explain(error: BaseException) -> int:
+    """Say in a line or two what went wrong that no verb expects; the exit code."""
+    if isinstance(error, PermissionError):
+        lines = [f"{error.filename}: {error.strerror}", "  hint: who is in the daemon's group may ask it while it runs"]
+        code = os.EX_NOPERM
+    elif isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        _give_up_output()
+        lines = [f"{error.filename or 'standard output'}: {error.strerror}"]
+        code = os.EX_IOERR
+    else:
         what = " ".join(str(error).split())
-        print(f"landingd: unexpected {type(error).__name__}: {what}", file=sys.stderr)  # noqa: T201 -- the same
-        print("  hint: this is a fault of landingd; `landingd --traceback ...` shows where", file=sys.stderr)  # noqa: T201
-        sys.exit(os.EX_SOFTWARE)
+        hint = "  hint: this is a fault of landingd; `landingd --traceback ...` shows where"
+        lines = [f"unexpected {type(error).__name__}: {what}", hint]
+        code = os.EX_SOFTWARE
+    print("landingd:", "\n".join(lines), file=sys.stderr)  # noqa: T201 -- as above
+    return code
+
+
+def _give_up_output() -> None:
+    """Or Python tries again as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def test_a_reader_of_a_pipe_that_leaves_is_told_apart_from_a_failure_and_nothing
     daemon: LandingdProcess,
 ) -> None:
     daemon.cli("run", "nightly")
-    for arguments in (["show", "1"], ["show", "1", "--json"], ["runs"]):
+    for arguments in (["show", "1"], ["show", "1", "--json"], ["runs"], ["runs", "--json"]):
         read, write = os.pipe()
         os.close(read)
         done = subprocess.run(
@@ -90,6 +90,16 @@ def test_a_reader_of_a_pipe_that_leaves_is_told_apart_from_a_failure_and_nothing
         )
         os.close(write)
         assert (done.returncode, done.stderr) == (141, b""), arguments
+
+
+@pytest.mark.parametrize("arguments", [["runs"], ["runs", "--json"], ["show", "1"], ["status"]])
+def test_a_disk_that_is_full_is_one_line_and_74(daemon: LandingdProcess, arguments: list[str]) -> None:
+    daemon.cli("run", "nightly")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [LANDINGD, *arguments], env=daemon.env, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (74, b"landingd: standard output: No space left on device\n")
 
 
 # --- run and repair ---------------------------------------------------------------------------------------------
