@@ -747,6 +747,33 @@ async def test_the_time_in_which_an_end_may_come_goes_on_while_no_process_looks(
     assert box.files("state") == [("quarantined",)]
 
 
+@pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
+async def test_a_file_that_is_opened_again_between_the_proof_and_the_reading_is_not_taken(box, monkeypatch, is_large):
+    if is_large:
+        monkeypatch.setattr(looking, "LARGE_BYTES", 1)
+    path, prove, writers = box.write(), landing.lease, []
+
+    def lease(*args, **more):
+        found = prove(*args, **more)
+        if not writers:
+            writers.append(path.open("wb"))
+            writers[0].write(b"id\n1\n2")
+            writers[0].flush()
+        return found
+
+    monkeypatch.setattr(landing, "lease", lease)
+    await box.look(path)
+    assert box.files() == [("in/a.csv", "waiting", 0)]
+    box.clock.pass_s(1)
+    await box.look(path)
+    assert box.files() == [("in/a.csv", "waiting", 0)]
+    writers[0].write(b"2\n")
+    writers[0].close()
+    box.clock.pass_s(1)
+    await box.look(path)
+    assert box.files("size, content_hash IS NOT NULL") == [(8, 1)]
+
+
 # --- producers that open a file several times -------------------------------------------------------------
 
 

@@ -194,10 +194,11 @@ class Looking:
         """Hash a complete file, and see whether its content agrees that it is complete."""
         try:
             fingerprint = landing.fingerprint(self._absolute(seen.path), formats=self._formats(seen))
+            if fingerprint.signature != seen.signature:
+                return self._changed(seen)  # somebody wrote between the proof that nobody does and the reading
             unfit = fingerprint.cut or self._wrong_sum(seen, fingerprint)
         except landing.ChangedWhileReadingError:
-            wait = settle.Wait("changed while it was read", self._clock() + 0.05)
-            return replace(seen, complete=None, wait=wait)
+            return self._changed(seen)
         except FileNotFoundError:
             return replace(seen, complete=None, gone=True)
         except OSError as error:
@@ -205,6 +206,9 @@ class Looking:
         if unfit is None:
             return replace(seen, print=fingerprint)
         return self._unfit(seen, fingerprint, unfit)
+
+    def _changed(self, seen: Seen) -> Seen:
+        return replace(seen, complete=None, wait=settle.Wait("changed while it was read", self._clock() + 0.05))
 
     def _formats(self, seen: Seen) -> frozenset[str]:
         """As what the file will be read; as CSV where no task of ours reads it."""
@@ -221,7 +225,7 @@ class Looking:
             now_s=self._clock(),
         )
         if wait is not None:
-            return replace(seen, complete=None, wait=wait, signature=fingerprint.signature, is_unfit=True)
+            return replace(seen, complete=None, wait=wait, is_unfit=True)
         return replace(seen, print=fingerprint, spoiled=f"{reason}; unchanged for {patience_s:g} s")
 
     def _wrong_sum(self, seen: Seen, fingerprint: landing.Fingerprint) -> str | None:
