@@ -185,11 +185,15 @@ def test_another_threshold_is_another_rule():
     assert watcher.look(121.0, going=(run,)) == ["tell"]
 
 
-@given(
+SOME_RUNS = given(
     lengths=st.lists(st.floats(0.0, 300.0), min_size=1, max_size=6),
     every_s=st.floats(1.0, 20.0),
     value=st.floats(1.0, 200.0),
 )
+"""How long each takes, how often one looks, and the limit, in seconds."""
+
+
+@SOME_RUNS
 def test_however_often_one_looks_no_run_is_told_more_than_once_and_nothing_is_left(lengths, every_s, value):
     watcher = Watcher(job((HealthMetric.RUN_DURATION_SECONDS, value)))
     steps = []
@@ -200,11 +204,7 @@ def test_however_often_one_looks_no_run_is_told_more_than_once_and_nothing_is_le
     assert watcher.known == {}
 
 
-@given(
-    lengths=st.lists(st.floats(0.0, 300.0), min_size=1, max_size=6),
-    every_s=st.floats(1.0, 20.0),
-    value=st.floats(1.0, 200.0),
-)
+@SOME_RUNS
 def test_with_a_look_at_its_end_every_run_that_took_too_long_is_told_once(lengths, every_s, value):
     watcher = Watcher(job((HealthMetric.RUN_DURATION_SECONDS, value)))
     ends = [(end_s, Going(i, 0, 0.0)) for i, end_s in sorted(enumerate(lengths), key=lambda one: one[1])]

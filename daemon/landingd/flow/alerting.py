@@ -84,7 +84,7 @@ def task_ended(ledger: Ledger, job: Job | None, key: AttemptKey, decision: Decis
     task = alerts.task_of(job, key.task_key) if job else None
     if job is None or task is None or decision.state is TaskState.PENDING:
         return
-    unhealthy.attempt_ended(ledger, job, key, now_s)
+    unhealthy.attempt_ended(ledger, job, task, key, now_s)
     if not task.notifications:
         return
     will_retry = decision.state is TaskState.WAITING_FOR_RETRY

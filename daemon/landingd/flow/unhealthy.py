@@ -10,7 +10,7 @@ from landingd.core import alerts, health
 from landingd.core.health import Change, Going, Known, Step
 from landingd.edge.ledger import Ledger, Notice
 from landingd.flow.tellable import attempt_facts, queue, run_facts
-from landingd.model import AttemptKey, HealthMetric, Job
+from landingd.model import AttemptKey, HealthMetric, Job, Task
 
 
 def run_ended(ledger: Ledger, job: Job, run_id: int, now_s: float) -> None:
@@ -22,10 +22,9 @@ def run_ended(ledger: Ledger, job: Job, run_id: int, now_s: float) -> None:
         _judge(ledger, job, Going(run_id, run.repair, run.started_s), now_s)
 
 
-def attempt_ended(ledger: Ledger, job: Job, key: AttemptKey, now_s: float) -> None:
-    """An attempt has ended."""
-    task = alerts.task_of(job, key.task_key)
-    if task is None or not task.health:
+def attempt_ended(ledger: Ledger, job: Job, task: Task, key: AttemptKey, now_s: float) -> None:
+    """An attempt of the task has ended."""
+    if not task.health:
         return
     repair = run_facts(ledger, key.run_id).repair
     started_s = ledger.attempt_to_tell(key)["started_at_s"]
