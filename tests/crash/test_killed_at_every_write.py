@@ -6,12 +6,13 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
 
 from crash import shop, truth
-from crash.victim import ALL_CALLS, CALLS, STORES, Victim
+from crash.victim import ALL_CALLS, CALLS, STORES, Victim, writes_of
 from listening import Subscriber
 
 Make = Callable[..., Victim]
@@ -81,18 +82,7 @@ class Moment:
     writes: Mapping[tuple[str, str], tuple[int, int]]
 
 
-def writes(*, pages: tuple[int, int], syncs: tuple[int, int], log: tuple[int, int], log_syncs: tuple[int, int]) -> Any:
-    """The ledger's writes and syncs, the warehouse's; both stores are folded into one file at the end."""
-    return {
-        ("ledger", "pwrite64"): pages,
-        ("ledger", "fdatasync"): syncs,
-        ("ledger", "ftruncate"): (1, 1),
-        ("ledger", "unlink"): (1, 1),
-        ("warehouse", "write"): log,
-        ("warehouse", "fdatasync"): log_syncs,
-        ("warehouse", "pwrite64"): (8, 13),
-        ("warehouse", "unlink"): (1, 1),
-    }
+writes = partial(writes_of, file=(8, 13))
 
 
 # How often events are taken from the outbox depends on how fast the broker is, and how many runs a correction takes on

@@ -11,6 +11,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -28,7 +29,7 @@ from crash.branching import (
     runs,
     waits,
 )
-from crash.victim import ALL_CALLS, STORES, Victim
+from crash.victim import ALL_CALLS, STORES, Victim, writes_of
 from daemons import NotAnsweringError
 from listening import Subscriber
 
@@ -173,23 +174,11 @@ class Counted:
     """So many points of each store are tried in the short form."""
 
 
-Span = tuple[int, int]
 SOME = {"ledger": 2, "warehouse": 1}
 ONE = {"ledger": 1, "warehouse": 0}
 
 
-def writes(*, pages: Span, syncs: Span, log: Span, log_syncs: Span) -> dict[tuple[str, str], Span]:
-    """The ledger's writes and syncs, the warehouse's; both stores are folded into one file at the end."""
-    return {
-        ("ledger", "pwrite64"): pages,
-        ("ledger", "fdatasync"): syncs,
-        ("ledger", "ftruncate"): (1, 1),
-        ("ledger", "unlink"): (1, 1),
-        ("warehouse", "write"): log,
-        ("warehouse", "fdatasync"): log_syncs,
-        ("warehouse", "pwrite64"): (4, 10),
-        ("warehouse", "unlink"): (1, 1),
-    }
+writes = partial(writes_of, file=(4, 10))
 
 
 # How often events are taken from the outbox depends on how fast the broker is, and when tasks that end side by side

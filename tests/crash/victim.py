@@ -32,6 +32,23 @@ CALLS = ("write", "pwrite64", "fdatasync", "ftruncate", "unlink")
 """What the two stores are seen to write with; `test_no_write_goes_uncounted` looks for others."""
 ALL_CALLS = (*CALLS, "writev", "pwritev", "pwritev2", "fsync", "sync_file_range", "fallocate", "msync", "truncate")
 ALL_CALLS += ("rename", "renameat", "renameat2", "unlinkat", "sendfile", "copy_file_range")
+Span = tuple[int, int]
+"""At least, and at most."""
+
+
+def writes_of(*, pages: Span, syncs: Span, log: Span, log_syncs: Span, file: Span) -> dict[tuple[str, str], Span]:
+    """The ledger's writes and syncs, the warehouse's (`file`: past its log); both logs are folded in at the end."""
+    return {
+        ("ledger", "pwrite64"): pages,
+        ("ledger", "fdatasync"): syncs,
+        ("ledger", "ftruncate"): (1, 1),
+        ("ledger", "unlink"): (1, 1),
+        ("warehouse", "write"): log,
+        ("warehouse", "fdatasync"): log_syncs,
+        ("warehouse", "pwrite64"): file,
+        ("warehouse", "unlink"): (1, 1),
+    }
+
 
 # Where Yama guards processes, strace may attach only to one that has allowed it. The launcher stops itself, so that
 # not even the daemon's first write comes before strace.
